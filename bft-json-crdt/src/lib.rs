@@ -1,0 +1,13 @@
+//! A signed JSON CRDT that stays correct when members lie.
+//!
+//! Members sign *changes* (transactions of operations) to one shared JSON document, offline if need be. Replicas that hold the same set
+//! of changes show the same document, byte for byte, whatever the order of arrival and whoever lies. `docs/protocol.md` fixes the
+//! bytes and the merge rules; this crate is sans-IO: no clock, socket, file or random source inside.
+
+pub mod causality;
+pub mod change;
+pub mod encoding;
+pub mod hash;
+pub mod identity;
+pub mod ops;
+pub mod value;
