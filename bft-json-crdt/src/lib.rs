@@ -6,6 +6,7 @@
 
 pub mod causality;
 pub mod change;
+pub mod document;
 pub mod encoding;
 pub mod hash;
 pub mod identity;
