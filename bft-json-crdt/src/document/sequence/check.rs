@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::tree::{Kind, LEAF_CAPACITY, Leaf, MAX_ADDED, NODE_CAPACITY, NONE, Node, Token};
-use super::{Anchor, FORK, Place, PlaceIdx, START, Sequence};
+use super::tree::{Kind, LEAF_CAPACITY, MAX_ADDED, NODE_CAPACITY, NONE, Token};
+use super::{Anchor, FORK, PlaceIdx, START, Sequence};
 
 impl<S: Ord + Copy> Sequence<S> {
     /// Checks every invariant, in O(n log n).
@@ -20,10 +20,10 @@ impl<S: Ord + Copy> Sequence<S> {
     /// of its entries.
     pub(crate) fn heap_bytes(&self) -> usize {
         let tree = &self.tree;
-        self.places.capacity() * size_of::<Place<S>>()
+        self.places.heap_bytes()
             + self.forks.len() * size_of::<((u32, S), u32)>()
-            + tree.leaves.capacity() * size_of::<Leaf>()
-            + tree.nodes.capacity() * size_of::<Node>()
+            + tree.leaves.heap_bytes()
+            + tree.nodes.heap_bytes()
     }
 
     /// Checks nodes, sums, links and the places' notes of leaves. Returns the tokens in order.
@@ -34,7 +34,7 @@ impl<S: Ord + Copy> Sequence<S> {
         for level in (1..=tree.height).rev() {
             let mut below = Vec::new();
             for &number in &layer {
-                let node = &tree.nodes[number as usize];
+                let node = &tree.nodes[number];
                 seen += 1;
                 assert_eq!(node.level, level, "a node stands at another level");
                 let children = node.children();
@@ -42,10 +42,10 @@ impl<S: Ord + Copy> Sequence<S> {
                 assert!(children.len() >= least, "a node is too empty");
                 for (slot, &child) in children.iter().enumerate() {
                     let (parent, at, sum) = if level == 1 {
-                        let leaf = &tree.leaves[child as usize];
+                        let leaf = &tree.leaves[child];
                         (leaf.parent, leaf.at, leaf.sum())
                     } else {
-                        let node = &tree.nodes[child as usize];
+                        let node = &tree.nodes[child];
                         (node.parent, node.at, node.sum())
                     };
                     assert_eq!(parent, number, "a child has another parent");
@@ -62,7 +62,7 @@ impl<S: Ord + Copy> Sequence<S> {
 
         let mut tokens = Vec::new();
         for (position, &number) in layer.iter().enumerate() {
-            let leaf = &tree.leaves[number as usize];
+            let leaf = &tree.leaves[number];
             let next = layer.get(position + 1).copied().unwrap_or(NONE);
             assert_eq!(leaf.next, next, "the chain of leaves is broken");
             // A leaf splits when an insertion does not fit: it then holds at least this much.
@@ -71,7 +71,7 @@ impl<S: Ord + Copy> Sequence<S> {
             assert!(leaf.tokens().len() >= least, "a leaf is too empty");
             for &token in leaf.tokens() {
                 if token.place() != START {
-                    let place = &self.places[token.place() as usize];
+                    let place = &self.places[token.place()];
                     let noted = match token.kind() {
                         Kind::Place { .. } => place.leaf,
                         Kind::Begin => place.begin_leaf,
@@ -90,8 +90,7 @@ impl<S: Ord + Copy> Sequence<S> {
     /// What the tree of places makes of anchors, stamps and visibility alone. Checks the children fields on the way.
     fn expected_tokens(&self) -> Vec<Token> {
         let mut families: BTreeMap<u32, Vec<(S, u32)>> = BTreeMap::new();
-        for (number, place) in self.places.iter().enumerate() {
-            let number = number as u32;
+        for (number, place) in self.places.iter() {
             let anchor = place.anchor();
             if let Anchor::Left(parent) | Anchor::Right(parent) = anchor {
                 assert!(parent.0 < number, "a place is older than its parent");
@@ -138,7 +137,7 @@ impl<S: Ord + Copy> Sequence<S> {
                 }
                 Step::Enter(number) => number,
             };
-            let place = &self.places[number as usize];
+            let place = &self.places[number];
             let right = family(Anchor::Right(PlaceIdx(number)), place.right);
             let left = family(Anchor::Left(PlaceIdx(number)), place.left);
             assert_eq!(left.is_empty(), place.begin_leaf == NONE, "begin without left child");

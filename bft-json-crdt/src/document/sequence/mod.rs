@@ -18,12 +18,14 @@
 //! The tree is kept flat, as brackets in a B+-tree (`tree.rs`). Each place has a token of its own; its first left child
 //! makes it a `begin` token and its first right child an `end` token, and so every subtree's ends are at hand:
 //! ```text
-//!   b ── right ─▶ d, f          begin(b) a b c d end(b)…     a new right child of b goes behind the subtree
-//!   └─── left ──▶ a             d ── left ──▶ c              of the sibling before it, or right behind b
+//!   b ── left ──▶ a             begin(b) a b begin(d) c d f end(b)
+//!   └─── right ─▶ d, f          A new right child of b goes behind the subtree of the sibling before it,
+//!   d ── left ──▶ c             or right behind b if it is the first.
 //! ```
 //! The sibling before it comes from an ordered map, which holds only children that have siblings: typing makes chains
 //! of only children, and those stand in the place itself.
 
+mod arena;
 mod check;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,8 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use tree::{Kind, MAX_ADDED, NONE, PLACE_BITS, Spot, Token, TokenTree, push_lean};
+use arena::Arena;
+use tree::{Kind, MAX_ADDED, NONE, PLACE_BITS, Spot, Token, TokenTree};
 
 /// The most places that a sequence holds: their numbers fit a token's 30 bits, and the last is the start's. At some 60
 /// bytes a place, memory ends long before.
@@ -118,7 +121,7 @@ impl<S> Place<S> {
 /// of the tree; memory is linear.
 #[derive(Clone)]
 pub(crate) struct Sequence<S> {
-    places: Vec<Place<S>>,
+    places: Arena<Place<S>>,
     /// Like a place's `right`, for the sequence's start.
     first: u32,
     /// The children that have siblings, by their anchor's key and their stamp.
@@ -130,7 +133,7 @@ impl<S: Ord + Copy> Sequence<S> {
     /// A sequence without places.
     pub(crate) fn new() -> Self {
         Self {
-            places: Vec::new(),
+            places: Arena::new(),
             first: NONE,
             forks: BTreeMap::new(),
             tree: TokenTree::new(Token::new(START, Kind::Place { visible: false })),
@@ -145,8 +148,8 @@ impl<S: Ord + Copy> Sequence<S> {
         let (parent, right) = anchor.parts();
         let siblings = match (parent, right) {
             (START, _) => self.first,
-            (parent, true) => self.places[parent as usize].right,
-            (parent, false) => self.places[parent as usize].left,
+            (parent, true) => self.places[parent].right,
+            (parent, false) => self.places[parent].left,
         };
         let number = self.push(anchor, stamp, visible);
         let own = Token::new(number, Kind::Place { visible });
@@ -162,7 +165,7 @@ impl<S: Ord + Copy> Sequence<S> {
             return PlaceIdx(number);
         }
         if siblings != FORK {
-            let only = self.places[siblings as usize].stamp;
+            let only = self.places[siblings].stamp;
             self.forks.insert((anchor.key(), only), siblings);
             self.set_children(anchor, FORK);
         }
@@ -170,7 +173,7 @@ impl<S: Ord + Copy> Sequence<S> {
         let previous = self.forks.range(..key).next_back();
         let spot = match previous {
             Some((&(siblings_key, _), &sibling)) if siblings_key == key.0 => {
-                let leaf = self.places[sibling as usize].end_leaf;
+                let leaf = self.places[sibling].end_leaf;
                 match leaf {
                     NONE => self.spot(sibling),
                     leaf => self.tree.find(leaf, Token::new(sibling, Kind::End)),
@@ -178,7 +181,7 @@ impl<S: Ord + Copy> Sequence<S> {
             }
             _ if right => self.spot(parent),
             _ => {
-                let leaf = self.places[parent as usize].begin_leaf;
+                let leaf = self.places[parent].begin_leaf;
                 self.tree.find(leaf, Token::new(parent, Kind::Begin))
             }
         };
@@ -226,23 +229,23 @@ impl<S: Ord + Copy> Sequence<S> {
     pub(crate) fn set_visible(&mut self, place: PlaceIdx, visible: bool) {
         let spot = self.spot(place.0);
         self.tree.set_visible(spot, visible);
-        let origin = &mut self.places[place.index()].origin;
+        let origin = &mut self.places[place.0].origin;
         *origin = *origin & !1 | u32::from(visible);
     }
 
     /// Whether a place counts in indexes.
     pub(crate) fn is_visible(&self, place: PlaceIdx) -> bool {
-        self.places[place.index()].is_visible()
+        self.places[place.0].is_visible()
     }
 
     /// The anchor that a place was inserted at.
     pub(crate) fn anchor_of(&self, place: PlaceIdx) -> Anchor {
-        self.places[place.index()].anchor()
+        self.places[place.0].anchor()
     }
 
     /// The stamp that a place was inserted with.
     pub(crate) fn stamp_of(&self, place: PlaceIdx) -> S {
-        self.places[place.index()].stamp
+        self.places[place.0].stamp
     }
 
     /// Number of visible places.
@@ -275,7 +278,7 @@ impl<S: Ord + Copy> Sequence<S> {
             None => (self.spot(START), Anchor::Start, self.first),
             Some(spot) => {
                 let origin = self.tree.token(spot).place();
-                let children = self.places[origin as usize].right;
+                let children = self.places[origin].right;
                 (spot, Anchor::Right(PlaceIdx(origin)), children)
             }
         };
@@ -303,7 +306,7 @@ impl<S: Ord + Copy> Sequence<S> {
         if place == START {
             return Spot { leaf: 0, slot: 0 };
         }
-        let held = &self.places[place as usize];
+        let held = &self.places[place];
         let visible = held.is_visible();
         self.tree.find(held.leaf, Token::new(place, Kind::Place { visible }))
     }
@@ -321,15 +324,15 @@ impl<S: Ord + Copy> Sequence<S> {
             left: NONE,
             right: NONE,
         };
-        push_lean(&mut self.places, place);
+        self.places.push(place);
         number as u32
     }
 
     fn set_children(&mut self, anchor: Anchor, children: u32) {
         match anchor {
             Anchor::Start => self.first = children,
-            Anchor::Right(parent) => self.places[parent.index()].right = children,
-            Anchor::Left(parent) => self.places[parent.index()].left = children,
+            Anchor::Right(parent) => self.places[parent.0].right = children,
+            Anchor::Left(parent) => self.places[parent.0].left = children,
         }
     }
 
@@ -338,7 +341,7 @@ impl<S: Ord + Copy> Sequence<S> {
         let places = &mut self.places;
         self.tree.insert(spot, tokens, |token, leaf| {
             // The start is not moved: it stands first in leaf 0, and a split keeps the lower half where it is.
-            if let Some(place) = places.get_mut(token.place() as usize) {
+            if let Some(place) = places.get_mut(token.place()) {
                 match token.kind() {
                     Kind::Place { .. } => place.leaf = leaf,
                     Kind::Begin => place.begin_leaf = leaf,

@@ -9,6 +9,8 @@
 //! - For each child an inner node keeps the number of visible places below (select and rank) and one bit that says
 //!   whether there is a place at all (a jump over long runs of brackets).
 
+use super::arena::Arena;
+
 /// Tokens in a leaf: with the header, 256 bytes.
 pub(super) const LEAF_CAPACITY: usize = 61;
 /// Tokens that one insertion may add: they fit beside the larger half of a full leaf.
@@ -202,8 +204,8 @@ fn position(tokens: &[Token], token: Token) -> Option<usize> {
 /// The tree. Never empty: it starts with one token, before which nothing is ever inserted.
 #[derive(Clone)]
 pub(super) struct TokenTree {
-    pub(super) leaves: Vec<Leaf>,
-    pub(super) nodes: Vec<Node>,
+    pub(super) leaves: Arena<Leaf>,
+    pub(super) nodes: Arena<Node>,
     /// Number of the topmost node: a leaf if `height` is 0.
     pub(super) root: u32,
     pub(super) height: u32,
@@ -216,9 +218,11 @@ impl TokenTree {
     /// A tree of the one token `first`, which stays first, in leaf 0 for good.
     pub(super) fn new(first: Token) -> Self {
         let leaf = Leaf { parent: NONE, next: NONE, at: 0, len: 1, tokens: [first; LEAF_CAPACITY] };
+        let mut leaves = Arena::new();
+        leaves.push(leaf);
         Self {
-            leaves: vec![leaf],
-            nodes: Vec::new(),
+            leaves,
+            nodes: Arena::new(),
             root: 0,
             height: 0,
             visible: count_visible(&[first]),
@@ -233,7 +237,7 @@ impl TokenTree {
 
     /// The slot of `token` in `leaf`, which the caller knows to hold it.
     pub(super) fn find(&self, leaf: u32, token: Token) -> Spot {
-        let tokens = self.leaves[leaf as usize].tokens();
+        let tokens = self.leaves[leaf].tokens();
         let hint = self.recent;
         if hint.leaf == leaf && tokens.get(hint.slot) == Some(&token) {
             return hint;
@@ -247,7 +251,7 @@ impl TokenTree {
 
     /// The token at a spot.
     pub(super) fn token(&self, spot: Spot) -> Token {
-        self.leaves[spot.leaf as usize].tokens()[spot.slot]
+        self.leaves[spot.leaf].tokens()[spot.slot]
     }
 
     /// Inserts `added` before what stands at `spot` (whose slot may be one past its leaf's last). `moved` hears of every
@@ -258,14 +262,14 @@ impl TokenTree {
     pub(super) fn insert(&mut self, spot: Spot, added: &[Token], mut moved: impl FnMut(Token, u32)) {
         assert!(added.len() <= MAX_ADDED, "too many tokens at once");
         let Spot { mut leaf, mut slot } = spot;
-        if usize::from(self.leaves[leaf as usize].len) + added.len() > LEAF_CAPACITY {
+        if usize::from(self.leaves[leaf].len) + added.len() > LEAF_CAPACITY {
             let upper = self.split_leaf(leaf, &mut moved);
-            let kept = usize::from(self.leaves[leaf as usize].len);
+            let kept = usize::from(self.leaves[leaf].len);
             if slot > kept {
                 (leaf, slot) = (upper, slot - kept);
             }
         }
-        let room = &mut self.leaves[leaf as usize];
+        let room = &mut self.leaves[leaf];
         let len = usize::from(room.len);
         room.tokens.copy_within(slot..len, slot + added.len());
         room.tokens[slot..slot + added.len()].copy_from_slice(added);
@@ -282,7 +286,7 @@ impl TokenTree {
 
     /// Shows or hides the place at `spot`. Nothing happens if it is so already.
     pub(super) fn set_visible(&mut self, spot: Spot, visible: bool) {
-        let token = &mut self.leaves[spot.leaf as usize].tokens[spot.slot];
+        let token = &mut self.leaves[spot.leaf].tokens[spot.slot];
         debug_assert!(token.is_place());
         if token.is_visible() == visible {
             return;
@@ -299,11 +303,11 @@ impl TokenTree {
 
     /// Number of visible places before a spot.
     pub(super) fn visible_before(&self, spot: Spot) -> usize {
-        let leaf = &self.leaves[spot.leaf as usize];
+        let leaf = &self.leaves[spot.leaf];
         let mut sum = count_visible(&leaf.tokens()[..spot.slot]);
         let (mut above, mut at) = (leaf.parent, leaf.at);
         while above != NONE {
-            let node = &self.nodes[above as usize];
+            let node = &self.nodes[above];
             sum += node.visible[..usize::from(at)].iter().sum::<u32>() as usize;
             (above, at) = (node.parent, node.at);
         }
@@ -318,7 +322,7 @@ impl TokenTree {
         let mut left = u32::try_from(index).ok()?;
         let mut child = self.root;
         for _ in 0..self.height {
-            let node = &self.nodes[child as usize];
+            let node = &self.nodes[child];
             let mut slot = 0;
             while left >= node.visible[slot] {
                 left -= node.visible[slot];
@@ -328,7 +332,7 @@ impl TokenTree {
         }
         let mut left = left as usize;
         let mut slot = 0;
-        for chunk in self.leaves[child as usize].tokens().chunks(CHUNK) {
+        for chunk in self.leaves[child].tokens().chunks(CHUNK) {
             let visible = count_visible(chunk);
             if left < visible {
                 let mut shown = (slot..).zip(chunk).filter(|(_, token)| token.is_visible());
@@ -342,7 +346,7 @@ impl TokenTree {
 
     /// The first token after `spot` that stands for a place.
     pub(super) fn next_place(&self, spot: Spot) -> Option<Token> {
-        let leaf = &self.leaves[spot.leaf as usize];
+        let leaf = &self.leaves[spot.leaf];
         let here = leaf.tokens()[spot.slot + 1..].iter();
         if let Some(token) = here.copied().find(|token| token.is_place()) {
             return Some(token);
@@ -352,39 +356,39 @@ impl TokenTree {
             if above == NONE {
                 return None;
             }
-            let node = &self.nodes[above as usize];
+            let node = &self.nodes[above];
             let later = u64::from(node.places) >> (at + 1) << (at + 1);
             if later != 0 {
                 break node.children[later.trailing_zeros() as usize];
             }
             (above, at) = (node.parent, node.at);
         };
-        for _ in 1..self.nodes[above as usize].level {
-            let node = &self.nodes[child as usize];
+        for _ in 1..self.nodes[above].level {
+            let node = &self.nodes[child];
             child = node.children[node.places.trailing_zeros() as usize];
         }
-        let tokens = self.leaves[child as usize].tokens().iter();
+        let tokens = self.leaves[child].tokens().iter();
         tokens.copied().find(|token| token.is_place())
     }
 
     /// The visible places from `spot` on, in order.
     pub(super) fn visible_from(&self, spot: Option<Spot>) -> impl Iterator<Item = u32> + '_ {
         let first = spot.map(|spot| (spot.leaf, spot.slot));
-        std::iter::successors(first, |&(leaf, _)| match self.leaves[leaf as usize].next {
+        std::iter::successors(first, |&(leaf, _)| match self.leaves[leaf].next {
             NONE => None,
             next => Some((next, 0)),
         })
-        .flat_map(|(leaf, slot)| &self.leaves[leaf as usize].tokens()[slot..])
+        .flat_map(|(leaf, slot)| &self.leaves[leaf].tokens()[slot..])
         .filter(|token| token.is_visible())
         .map(|token| token.place())
     }
 
     /// Adds to what the nodes above `leaf` know of it. `visible` is added modulo 2^32, so that it can also take away.
     fn add_above(&mut self, leaf: u32, visible: u32, places: bool) {
-        let leaf = &self.leaves[leaf as usize];
+        let leaf = &self.leaves[leaf];
         let (mut above, mut at) = (leaf.parent, leaf.at);
         while above != NONE {
-            let node = &mut self.nodes[above as usize];
+            let node = &mut self.nodes[above];
             let bit = u32::from(places) << at;
             if visible == 0 && node.places & bit == bit {
                 // Where the bit is set here, it is set all the way up.
@@ -400,7 +404,7 @@ impl TokenTree {
     /// Moves the upper half of a leaf into a new one and returns that one's number.
     fn split_leaf(&mut self, leaf: u32, moved: &mut impl FnMut(Token, u32)) -> u32 {
         let upper = self.leaves.len() as u32;
-        let lower = &mut self.leaves[leaf as usize];
+        let lower = &mut self.leaves[leaf];
         let len = usize::from(lower.len);
         let keep = len / 2;
         let mut new = lower.clone();
@@ -412,7 +416,7 @@ impl TokenTree {
         for &token in new.tokens() {
             moved(token, upper);
         }
-        push_lean(&mut self.leaves, new);
+        self.leaves.push(new);
         self.attach((leaf, sums.0), (upper, sums.1));
         upper
     }
@@ -422,14 +426,14 @@ impl TokenTree {
     fn attach(&mut self, mut lower: (u32, Sum), mut upper: (u32, Sum)) {
         for level in 0..self.height {
             let (above, at) = if level == 0 {
-                let leaf = &self.leaves[lower.0 as usize];
+                let leaf = &self.leaves[lower.0];
                 (leaf.parent, usize::from(leaf.at))
             } else {
-                let node = &self.nodes[lower.0 as usize];
+                let node = &self.nodes[lower.0];
                 (node.parent, usize::from(node.at))
             };
             let beside = self.nodes.len() as u32;
-            let node = &mut self.nodes[above as usize];
+            let node = &mut self.nodes[above];
             node.set_sum(at, lower.1);
             if usize::from(node.len) < NODE_CAPACITY {
                 node.put(at + 1, upper.0, upper.1);
@@ -444,7 +448,7 @@ impl TokenTree {
                 node.put(at + 1, upper.0, upper.1);
             }
             (lower, upper) = ((above, node.sum()), (beside, other.sum()));
-            push_lean(&mut self.nodes, other);
+            self.nodes.push(other);
             self.adopt(above, at.min(KEEP));
             self.adopt(beside, 0);
         }
@@ -453,31 +457,23 @@ impl TokenTree {
         root.put(0, lower.0, lower.1);
         root.put(1, upper.0, upper.1);
         self.root = self.nodes.len() as u32;
-        push_lean(&mut self.nodes, root);
+        self.nodes.push(root);
         self.adopt(self.root, 0);
     }
 
     /// Tells the children of `parent` from slot `from` on where they stand.
     fn adopt(&mut self, parent: u32, from: usize) {
-        let node = &self.nodes[parent as usize];
+        let node = &self.nodes[parent];
         let (level, len, children) = (node.level, usize::from(node.len), node.children);
         for (at, &child) in children[..len].iter().enumerate().skip(from) {
             let at = at as u16;
             if level == 1 {
-                let leaf = &mut self.leaves[child as usize];
+                let leaf = &mut self.leaves[child];
                 (leaf.parent, leaf.at) = (parent, at);
             } else {
-                let node = &mut self.nodes[child as usize];
+                let node = &mut self.nodes[child];
                 (node.parent, node.at) = (parent, at);
             }
         }
     }
-}
-
-/// `Vec::push` that grows by a quarter instead of doubling: the arenas are what a long document costs.
-pub(super) fn push_lean<T>(items: &mut Vec<T>, item: T) {
-    if items.len() == items.capacity() {
-        items.reserve_exact((items.len() / 4).max(4));
-    }
-    items.push(item);
 }
