@@ -12,3 +12,4 @@ pub mod hash;
 pub mod identity;
 pub mod ops;
 pub mod value;
+pub mod verify;

@@ -1,5 +1,7 @@
 //! Unit operations and their one columnar, run-length encoding (docs/protocol.md, section 4).
 
+use std::sync::Arc;
+
 use crate::change::ChangeId;
 use crate::value::Value;
 
@@ -82,7 +84,7 @@ impl ContainerNo {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Parent {
     /// An entry of the map with this number (the root or an earlier entry of kind map).
-    Key(ContainerNo, String),
+    Key(ContainerNo, Arc<str>),
     /// A list element.
     Element(Ref),
 }
