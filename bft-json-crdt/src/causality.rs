@@ -44,3 +44,29 @@ pub trait Causality {
         self.lamport(a).cmp(&self.lamport(b)).then_with(|| self.id(a).cmp(&self.id(b)))
     }
 }
+
+impl<T: Causality + ?Sized> Causality for Box<T> {
+    fn position(&self, change: ChangeIdx) -> (BranchIdx, u64) {
+        (**self).position(change)
+    }
+
+    fn lamport(&self, change: ChangeIdx) -> u64 {
+        (**self).lamport(change)
+    }
+
+    fn id(&self, change: ChangeIdx) -> ChangeId {
+        (**self).id(change)
+    }
+
+    fn past(&self, change: ChangeIdx, branch: BranchIdx) -> u64 {
+        (**self).past(change, branch)
+    }
+
+    fn back(&self, change: ChangeIdx, steps: u64) -> Option<ChangeIdx> {
+        (**self).back(change, steps)
+    }
+
+    fn lookup(&self, id: &ChangeId) -> Option<ChangeIdx> {
+        (**self).lookup(id)
+    }
+}

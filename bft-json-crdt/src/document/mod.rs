@@ -1,4 +1,93 @@
 //! What the changes of a document add up to: its registers, maps, lists, texts and counters (`docs/protocol.md`, section 6).
+//!
+//! The parts:
+//! ```text
+//! judge   is a change valid? references, kinds, sequences, depth; mutates nothing
+//! apply   what its units do; which operations a clear or delete covers
+//! read    what shows: the access that the typed and the untyped layers stand on; view: all of it as one value
+//! tx      local writing: units that are applied and recorded at once
+//! ```
+//! A container is named by its place in the structure, and made in memory when something first mentions it. So a handle, a
+//! [`ContainerIdx`], stays good for ever, whether or not the container lives.
 
+#![allow(clippy::todo, reason = "the interface stands before its engine")]
+
+mod event;
+mod read;
 #[allow(dead_code, reason = "lists and texts stand on it as soon as the engine does")]
 mod sequence;
+mod tx;
+
+pub use event::{Event, Happened, Step};
+pub use read::Element;
+pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
+
+use thiserror::Error;
+
+use crate::causality::{Causality, ChangeIdx};
+use crate::ops::Ops;
+
+/// A container's number in this replica's memory; never leaves the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerIdx(pub(crate) u32);
+
+impl ContainerIdx {
+    /// The root map. It always lives.
+    pub const ROOT: Self = Self(0);
+}
+
+/// A list element's number in this replica's memory: stable across moves and other edits; never leaves the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ElementId(pub(crate) u32);
+
+/// Why a change is invalid by what it says of the document (section 5, verdict 6). The least one that applies is the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+pub enum InvalidReason {
+    /// A reference names a change outside the causal past, uses the wrong form, or an offset that the change does not have.
+    #[error("a reference names nothing in the change's causal past, or in the wrong form")]
+    Reference,
+    /// A reference names the wrong kind of thing.
+    #[error("a reference names the wrong kind of thing")]
+    Kind,
+    /// A place stands in another container than the operation.
+    #[error("a place stands in another container than the operation that names it")]
+    Sequence,
+    /// A container is deeper than [`crate::ops::MAX_DEPTH`].
+    #[error("a container lies too deep")]
+    Depth,
+}
+
+/// The state of one document. It holds no clock and no socket; all knowledge about changes comes from a [`Causality`].
+#[derive(Clone, Default)]
+pub struct Document {}
+
+impl Document {
+    /// An empty document: a living root map.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Judges a change by its references, mutating nothing, and then applies it. Events are computed only if asked for, in the order of
+    /// the change's units.
+    ///
+    /// Changes must come in causal order, each once; `causality` already knows `change`.
+    ///
+    /// # Errors
+    /// The change is invalid, and the document as it was.
+    pub fn apply(
+        &mut self,
+        causality: &impl Causality,
+        change: ChangeIdx,
+        ops: &Ops,
+        events: Option<&mut Vec<Event>>,
+    ) -> Result<(), InvalidReason> {
+        let _ = (causality, change, ops, events);
+        todo!()
+    }
+
+    /// Tells the document the id of the local change that a [`Tx`] wrote. Must come before the next change is applied.
+    pub fn seal(&mut self, causality: &impl Causality, change: ChangeIdx) {
+        let _ = (causality, change);
+        todo!()
+    }
+}
