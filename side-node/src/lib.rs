@@ -1,1 +1,3 @@
-//! stub
+//! The Side node: daemon, console and command line.
+
+pub mod terminal;

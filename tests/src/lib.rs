@@ -1,1 +1,3 @@
-//! stub
+//! What the end-to-end tests share.
+
+pub mod pty;
