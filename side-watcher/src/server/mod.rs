@@ -1,0 +1,4 @@
+//! The relay.
+
+pub mod http;
+pub mod quota;
