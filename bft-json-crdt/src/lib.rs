@@ -6,10 +6,14 @@
 
 pub mod causality;
 pub mod change;
+mod clock;
+pub mod dag;
 pub mod document;
 pub mod encoding;
+pub mod evidence;
 pub mod hash;
 pub mod identity;
 pub mod ops;
+pub mod replica;
 pub mod value;
 pub mod verify;

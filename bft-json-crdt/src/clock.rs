@@ -1,0 +1,212 @@
+//! A persistent map from branch to the largest `seq` in a change's causal past: the clock that answers every causal-past test without a
+//! walk of the graph.
+//!
+//! It is a radix tree over the branch number with shared nodes (path copying, as in Driscoll, Sarnak, Sleator, Tarjan: Making data
+//! structures persistent, 1989). A clock differs from its parents' in few entries, so most of its nodes are theirs; merging skips
+//! whatever two clocks share. Leaves hold eight branches: a group of up to eight honest authors pays 48 bytes for a clock that is not shared whole.
+
+use std::sync::Arc;
+
+use crate::causality::BranchIdx;
+
+const LEAF_BITS: u32 = 3;
+const LEAF: usize = 1 << LEAF_BITS;
+const INNER_BITS: u32 = 2;
+const INNER: usize = 1 << INNER_BITS;
+
+/// Sequence numbers of applied changes fit 32 bits: change n of a chain has n − 1 applied ancestors, and changes are numbered by `u32`.
+type Seq = u32;
+
+#[derive(Debug, Clone, Default)]
+enum Node {
+    #[default]
+    Empty,
+    Leaf(Arc<[Seq; LEAF]>),
+    Inner(Arc<[Node; INNER]>),
+}
+
+/// Branch → largest `seq` in the past; absent branches count as 0. Cloning costs two words.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock {
+    root: Node,
+    /// Invariant: the root covers `LEAF << (INNER_BITS * height)` branches. 0 while it is empty or a leaf.
+    height: u32,
+}
+
+impl Clock {
+    /// The clock of a change without ancestors.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The entry of a branch.
+    pub(crate) fn get(&self, branch: BranchIdx) -> u64 {
+        if !covers(self.height, branch) {
+            return 0;
+        }
+        let mut node = &self.root;
+        let mut height = self.height;
+        loop {
+            match node {
+                Node::Empty => return 0,
+                Node::Leaf(leaf) => return u64::from(leaf[branch.0 as usize % LEAF]),
+                Node::Inner(children) => {
+                    height -= 1;
+                    node = &children[slot(branch, height)];
+                }
+            }
+        }
+    }
+
+    /// Raises the entry of a branch to at least `seq`.
+    pub(crate) fn raise(&mut self, branch: BranchIdx, seq: u64) {
+        let seq =
+            Seq::try_from(seq).expect("an applied change's seq is at most the number of changes, which fits 32 bits");
+        if self.get(branch) >= u64::from(seq) {
+            return;
+        }
+        while !covers(self.height, branch) {
+            self.grow();
+        }
+        let mut node = &mut self.root;
+        for height in (0..self.height).rev() {
+            if let Node::Empty = node {
+                *node = Node::Inner(Arc::default());
+            }
+            let Node::Inner(children) = node else { unreachable!("nodes above the lowest level are inner nodes") };
+            node = &mut Arc::make_mut(children)[slot(branch, height)];
+        }
+        if let Node::Empty = node {
+            *node = Node::Leaf(Arc::default());
+        }
+        let Node::Leaf(leaf) = node else { unreachable!("nodes on the lowest level are leaves") };
+        Arc::make_mut(leaf)[branch.0 as usize % LEAF] = seq;
+    }
+
+    /// Raises every entry to at least that of `other`. Costs the nodes in which the two differ.
+    pub(crate) fn merge(&mut self, other: &Clock) {
+        let mut other = other.clone();
+        while self.height < other.height {
+            self.grow();
+        }
+        while other.height < self.height {
+            other.grow();
+        }
+        merge(&mut self.root, &other.root);
+    }
+
+    fn grow(&mut self) {
+        let below = std::mem::take(&mut self.root);
+        if !matches!(below, Node::Empty) {
+            self.root = Node::Inner(Arc::new([below, Node::Empty, Node::Empty, Node::Empty]));
+        }
+        self.height += 1;
+    }
+}
+
+fn covers(height: u32, branch: BranchIdx) -> bool {
+    let bits = LEAF_BITS + INNER_BITS * height;
+    bits >= u32::BITS || branch.0 >> bits == 0
+}
+
+fn slot(branch: BranchIdx, height: u32) -> usize {
+    (branch.0 >> (LEAF_BITS + INNER_BITS * height)) as usize % INNER
+}
+
+/// Merges `from` into `into`, both of one height. The recursion is as deep as the tree is high: at most 15.
+fn merge(into: &mut Node, from: &Node) {
+    match (&mut *into, from) {
+        (_, Node::Empty) => {}
+        (Node::Empty, _) => *into = from.clone(),
+        (Node::Leaf(a), Node::Leaf(b)) => {
+            if Arc::ptr_eq(a, b) || a.iter().zip(b.iter()).all(|(a, b)| a >= b) {
+                return;
+            }
+            if a.iter().zip(b.iter()).all(|(a, b)| a <= b) {
+                *a = b.clone();
+                return;
+            }
+            for (a, b) in Arc::make_mut(a).iter_mut().zip(b.iter()) {
+                *a = (*a).max(*b);
+            }
+        }
+        (Node::Inner(a), Node::Inner(b)) => {
+            if Arc::ptr_eq(a, b) {
+                return;
+            }
+            // Merged aside first: when nothing changes, or everything comes from one side, its node goes on being shared.
+            let mut merged = (**a).clone();
+            for (a, b) in merged.iter_mut().zip(b.iter()) {
+                merge(a, b);
+            }
+            if same(&merged, b) {
+                *a = b.clone();
+            } else if !same(&merged, a) {
+                *a = Arc::new(merged);
+            }
+        }
+        _ => unreachable!("nodes of one height are of one kind"),
+    }
+}
+
+fn same(a: &[Node; INNER], b: &[Node; INNER]) -> bool {
+    a.iter().zip(b).all(|(a, b)| match (a, b) {
+        (Node::Empty, Node::Empty) => true,
+        (Node::Leaf(a), Node::Leaf(b)) => Arc::ptr_eq(a, b),
+        (Node::Inner(a), Node::Inner(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clock(entries: &BTreeMap<u32, u32>) -> Clock {
+        let mut clock = Clock::new();
+        for (branch, seq) in entries {
+            clock.raise(BranchIdx(*branch), u64::from(*seq));
+        }
+        clock
+    }
+
+    /// Small numbers mostly, so that clocks meet in nodes; large ones too, so that they grow.
+    fn entries() -> impl Strategy<Value = BTreeMap<u32, u32>> {
+        let branch = prop_oneof![4 => 0u32..40, 1 => 0u32..4000, 1 => any::<u32>()];
+        proptest::collection::btree_map(branch, 1u32..50, 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_takes_the_greatest_of_each_entry(a in entries(), b in entries()) {
+            let mut merged = clock(&a);
+            let before = merged.clone();
+            merged.merge(&clock(&b));
+            for branch in a.keys().chain(b.keys()) {
+                let (in_a, in_b) = (a.get(branch).copied().unwrap_or(0), b.get(branch).copied().unwrap_or(0));
+                prop_assert_eq!(merged.get(BranchIdx(*branch)), u64::from(in_a.max(in_b)));
+                prop_assert_eq!(before.get(BranchIdx(*branch)), u64::from(in_a), "the clock that was cloned is as it was");
+            }
+            prop_assert_eq!(merged.get(BranchIdx(39)), u64::from(a.get(&39).max(b.get(&39)).copied().unwrap_or(0)));
+        }
+    }
+
+    #[test]
+    fn merging_with_a_descendant_shares_its_nodes() {
+        let mut a = Clock::new();
+        for branch in 0..1000 {
+            a.raise(BranchIdx(branch), 1);
+        }
+        let mut b = a.clone();
+        b.raise(BranchIdx(500), 2);
+        a.merge(&b);
+        let (Node::Inner(a), Node::Inner(b)) = (&a.root, &b.root) else {
+            panic!("a thousand branches need inner nodes")
+        };
+        assert!(Arc::ptr_eq(a, b));
+    }
+}
