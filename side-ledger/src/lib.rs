@@ -1,1 +1,28 @@
-//! stub
+//! The rules of a Side group: who founded it, what its transactions mean, in which order they stand, and what a block says.
+//!
+//! A group is one signed document ([`bft_json_crdt`]) with a [`genesis::Genesis`] before it and a [`ledger::Ledger`] upon it. Nothing here
+//! has a clock, a socket, a file or a random source: time and entropy come in as arguments, effects go out as values.
+//! `docs/protocol.md` fixes every byte format of this crate.
+//!
+//! - [`genesis`]: what a group is founded on; its hash is the group's id
+//! - [`names`]: what members and groups may be called
+//! - [`transaction`]: notes, name claims, and whatever later kinds bring
+//! - [`ledger`]: the transactions of all members in the one order, and who is called what
+//! - [`block`]: the format of a sealed cut of the history
+//! - [`invitation`]: everything that a newcomer needs, as one text
+
+pub mod block;
+pub mod genesis;
+pub mod invitation;
+pub mod ledger;
+pub mod names;
+pub mod transaction;
+
+mod base64url;
+
+pub use block::{Block, BlockId};
+pub use genesis::{Admission, Genesis, GroupId, GroupSpec, Limits, Sealing};
+pub use invitation::Invitation;
+pub use ledger::{Entry, Ledger, Position};
+pub use names::Name;
+pub use transaction::Transaction;
