@@ -42,6 +42,9 @@ pub enum TxError {
     /// The container lies in a deleted list element, or the element is deleted: writing would have no effect for ever.
     #[error("the list element is deleted")]
     Deleted,
+    /// A layer above gave the transaction up.
+    #[error("the transaction was given up")]
+    Aborted,
 }
 
 /// What a list element shall be.
@@ -104,6 +107,11 @@ impl<C: Causality> Tx<C> {
     /// The graph.
     pub fn causality(&self) -> &C {
         &self.causality
+    }
+
+    /// How many unit operations were written so far.
+    pub fn units(&self) -> u32 {
+        todo!()
     }
 
     /// The first error, after which nothing more is written.
