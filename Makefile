@@ -1,0 +1,25 @@
+# Side: everything a person needs. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fuzz prereqs
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: prereqs ## a watcher and four nodes: typed lines, four equal digests, then node1's console is yours
+	@scripts/demo.sh
+
+test: prereqs ## format, lints, tests, doc tests, documentation
+	@scripts/test.sh
+
+lint: prereqs ## format and lints only
+	@scripts/test.sh lint
+
+bench: prereqs ## our figures beside their limits (WHAT="name …" runs only those)
+	@scripts/bench.sh $(WHAT)
+
+fuzz: prereqs ## every decoder, one minute each (SECONDS_EACH=600 for longer); needs nightly Rust and cargo-fuzz
+	@scripts/fuzz.sh
+
+prereqs: ## name the system packages that are missing; install them on Debian and Ubuntu
+	@scripts/prereqs.sh

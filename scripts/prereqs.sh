@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Checks that what we build with is there. On Debian and Ubuntu, as root or with sudo, installs what is missing;
+# elsewhere names it. Says nothing when all is well.
+set -euo pipefail
+
+# One line a need: a command that must be found | the package that brings it on Debian and Ubuntu | what for.
+needs='
+cc | build-essential | SQLite and other C code that is compiled into the programs
+'
+
+if ! command -v cargo >/dev/null 2>&1; then
+  if [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
+    echo "Rust is installed but not on PATH. Run: . \"${CARGO_HOME:-$HOME/.cargo}/env\"" >&2
+  else
+    echo "Rust is missing. Install it from https://rustup.rs; rust-toolchain.toml then picks the right version by itself." >&2
+  fi
+  exit 1
+fi
+
+packages=()
+while IFS='|' read -r program package reason; do
+  program=${program// /} package=${package// /}
+  [ -n "$program" ] || continue
+  command -v "$program" >/dev/null 2>&1 && continue
+  echo "missing: $program (package $package), for$reason" >&2
+  packages+=("$package")
+done <<<"$needs"
+
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  if command -v sudo >/dev/null 2>&1; then as_root=(sudo); else as_root=(false); fi
+fi
+if command -v apt-get >/dev/null 2>&1 && [ "${as_root[*]:-}" != false ]; then
+  echo "installing: ${packages[*]}" >&2
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+else
+  echo "Please install these (named here as Debian and Ubuntu name them) and run the command again: ${packages[*]}" >&2
+  exit 1
+fi
