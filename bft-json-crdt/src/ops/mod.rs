@@ -1,8 +1,19 @@
 //! Unit operations and their one columnar, run-length encoding (docs/protocol.md, section 4).
 
+mod builder;
+mod decode;
+mod encode;
+mod unit;
+
 use std::sync::Arc;
 
+use thiserror::Error;
+
+pub use self::builder::{BuildError, OpsBuilder};
+pub use self::encode::EncodeError;
+pub use self::unit::{Element, Unit};
 use crate::change::ChangeId;
+use crate::encoding::DecodeError;
 use crate::value::Value;
 
 /// Most unit operations in one change: bounds the work that a few run-length bytes can cause.
@@ -11,6 +22,47 @@ pub const MAX_UNITS: u32 = 1 << 18;
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Containers within containers; the root has depth 0.
 pub const MAX_DEPTH: u32 = 48;
+
+/// The numbers of the operations (section 4.2).
+mod op {
+    pub(super) const ENSURE: u8 = 0;
+    pub(super) const CLEAR: u8 = 1;
+    pub(super) const SET: u8 = 2;
+    pub(super) const ADD: u8 = 3;
+    pub(super) const INSERT: u8 = 4;
+    pub(super) const DELETE: u8 = 5;
+    pub(super) const MOVE: u8 = 6;
+    pub(super) const TEXT: u8 = 7;
+    pub(super) const LAST: u8 = TEXT;
+}
+
+/// Why bytes are not operations that this build can apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OpsError {
+    /// The bytes break the form: the sender is to blame.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// The bytes are of a protocol that this build does not know: the change waits.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// What this build does not know. Nothing behind it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unsupported {
+    /// The version of `ops`.
+    #[error("operations of version {0} are not known here")]
+    Version(u64),
+    /// The number of an operation.
+    #[error("operation {0} is not known here")]
+    Operation(u64),
+    /// The kind of a container.
+    #[error("container kind {0} is not known here")]
+    ContainerKind(u64),
+    /// The kind of an element.
+    #[error("element kind {0} is not known here")]
+    ElementKind(u64),
+}
 
 /// What a container holds. The numbers are the protocol's; where several kinds live under one key, the lowest shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +85,11 @@ pub enum Kind {
 impl Kind {
     /// All kinds, lowest first.
     pub const ALL: [Kind; 6] = [Kind::Register, Kind::MultiRegister, Kind::Counter, Kind::Map, Kind::List, Kind::Text];
+
+    /// The lowest number.
+    const FIRST: Kind = Kind::Register;
+    /// The highest number.
+    const LAST: Kind = Kind::Text;
 
     /// The kind with this number.
     pub fn from_number(number: u64) -> Option<Self> {
@@ -175,6 +232,26 @@ impl Run {
         }
     }
 
+    /// The container that the run names: none for deletes and moves, whose targets know theirs.
+    pub fn container(&self) -> Option<ContainerNo> {
+        match self {
+            Run::Ensure(container) | Run::Clear(container) | Run::Set(container, _) | Run::Add(container, _) => {
+                Some(*container)
+            }
+            Run::Insert { list, .. } => Some(*list),
+            Run::Text { text, .. } => Some(*text),
+            Run::Delete { .. } | Run::Move { .. } => None,
+        }
+    }
+
+    /// Where the first unit's place hangs, for runs that make places.
+    pub fn anchor(&self) -> Option<Anchor> {
+        match self {
+            Run::Insert { anchor, .. } | Run::Move { anchor, .. } | Run::Text { anchor, .. } => Some(*anchor),
+            _ => None,
+        }
+    }
+
     /// Never: a run has at least one unit.
     pub fn is_empty(&self) -> bool {
         false
@@ -193,6 +270,11 @@ pub struct Ops {
 }
 
 impl Ops {
+    /// The entry of a container; none for the root (and for numbers that are not in the table).
+    pub fn entry(&self, container: ContainerNo) -> Option<&ContainerEntry> {
+        self.containers.get((container.0 as usize).checked_sub(1)?)
+    }
+
     /// How many unit operations there are.
     pub fn units(&self) -> u32 {
         self.runs.iter().map(Run::len).sum()

@@ -1,0 +1,4 @@
+//! The crate's one integration-test binary.
+
+mod codec_round_trip;
+mod support;
