@@ -92,6 +92,17 @@ pub struct Leaf {
     pub index: ChangeIdx,
 }
 
+/// A branch of an author's tree: what follows one change on the author's own chain without a fork.
+#[derive(Debug, Clone, Copy)]
+pub struct BranchView<'a> {
+    /// The change that the first one follows; `None` at the beginning of a chain.
+    pub fork: Option<ChangeIdx>,
+    /// The `seq` of the first change.
+    pub first_seq: u64,
+    /// Its changes, ascending by `seq` without gaps.
+    pub changes: &'a [ChangeIdx],
+}
+
 impl Dag {
     /// An empty graph.
     pub fn new() -> Self {
@@ -144,6 +155,26 @@ impl Dag {
     /// The authors of applied changes, in the order of their first change here.
     pub fn authors(&self) -> impl Iterator<Item = AuthorId> + '_ {
         self.authors.iter().map(|author| author.id)
+    }
+
+    /// The checked key with these bytes, if some applied change is by that author.
+    pub fn known_author(&self, bytes: &[u8; 32]) -> Option<AuthorId> {
+        self.author_numbers.get_key_value(bytes).map(|(author, _)| *author)
+    }
+
+    /// The branches of an author's tree, oldest first; none if nothing of that author is applied.
+    pub fn branches(&self, author: &[u8; 32]) -> &[BranchIdx] {
+        self.author_numbers.get(author).map_or(&[], |number| &self.authors[*number as usize].branches)
+    }
+
+    /// One branch.
+    ///
+    /// # Panics
+    /// If `branch` was not handed out by this graph.
+    pub fn branch(&self, branch: BranchIdx) -> BranchView<'_> {
+        let branch = &self.branches[branch.0 as usize];
+        let fork = (branch.fork != NONE).then_some(ChangeIdx(branch.fork));
+        BranchView { fork, first_seq: u64::from(branch.start), changes: &branch.changes }
     }
 
     /// All leaves of the tree that an author's `previous` makes: one for an honest author, one a branch for a forked chain.

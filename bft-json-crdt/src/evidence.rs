@@ -27,3 +27,26 @@ pub struct EquivocationProof {
     /// The other.
     pub b: SignedChain,
 }
+
+#[allow(clippy::todo, unused_variables, missing_docs)]
+impl EquivocationProof {
+    pub fn author(&self) -> crate::identity::AuthorId {
+        self.a.headers[0].author
+    }
+    pub fn encode(&self) -> Vec<u8> {
+        todo!()
+    }
+    pub fn decode(bytes: &[u8]) -> Result<Self, crate::encoding::DecodeError> {
+        todo!()
+    }
+}
+
+#[allow(clippy::todo, unused_variables, missing_docs)]
+impl Voucher {
+    pub fn encode(&self) -> Vec<u8> {
+        todo!()
+    }
+    pub fn decode(bytes: &[u8]) -> Result<Self, crate::encoding::DecodeError> {
+        todo!()
+    }
+}

@@ -51,6 +51,13 @@ impl AuthorId {
     }
 }
 
+/// Look-ups by raw bytes: equal keys have equal bytes, so hashes and order agree.
+impl std::borrow::Borrow<[u8; 32]> for AuthorId {
+    fn borrow(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 impl fmt::Display for AuthorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

@@ -15,5 +15,6 @@ pub mod hash;
 pub mod identity;
 pub mod ops;
 pub mod replica;
+pub mod sync;
 pub mod value;
 pub mod verify;
