@@ -10,8 +10,7 @@ use thiserror::Error;
 
 use crate::causality::{BranchIdx, Causality as _, ChangeIdx};
 use crate::change::{Change, ChangeError, ChangeId};
-use crate::encoding::DecodeError;
-use crate::evidence::{EquivocationProof, Voucher};
+use crate::evidence::{EquivocationProof, EvidenceError, Voucher};
 use crate::identity::AuthorId;
 use crate::replica::{Incoming, Replica};
 
@@ -54,7 +53,7 @@ pub enum PeerFault {
     Change(#[from] ChangeError),
     /// A voucher or proof was malformed.
     #[error("sent malformed evidence: {0}")]
-    Evidence(#[from] DecodeError),
+    Evidence(#[from] EvidenceError),
     /// It acknowledged what was never sent.
     #[error("acknowledged {acked} frames of {sent} sent")]
     Ack {

@@ -177,7 +177,7 @@ impl Player {
     fn container(&mut self, raw: u8, fits: impl Fn(Kind) -> bool) -> ContainerNo {
         let fitting: Vec<u32> =
             (0..self.table.len()).filter(|i| fits(self.table[*i].kind)).map(|i| i as u32 + 1).collect();
-        if fitting.is_empty() || raw % 8 == 0 {
+        if fitting.is_empty() || raw.is_multiple_of(8) {
             let kind = Kind::ALL.into_iter().find(|kind| fits(*kind)).unwrap();
             let key = ["", "a", "b", "é"][usize::from(raw >> 6)];
             return self.add_container(Parent::Key(ContainerNo::ROOT, key.into()), kind);
