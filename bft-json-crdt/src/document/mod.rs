@@ -12,11 +12,19 @@
 
 #![allow(clippy::todo, reason = "the interface stands before its engine")]
 
+mod apply;
+#[cfg(test)]
+mod check;
+mod container;
+mod cover;
 mod event;
+mod judge;
+mod live;
 mod read;
 #[allow(dead_code, reason = "lists and texts stand on it as soon as the engine does")]
 mod sequence;
 mod tx;
+mod units;
 
 pub use event::{Event, Happened, Step};
 pub use read::Element;
@@ -24,8 +32,12 @@ pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 
 use thiserror::Error;
 
+use self::apply::Author;
+use self::container::{Body, Container, Stamp, Up};
+use self::sequence::PlaceIdx;
+use self::units::Units;
 use crate::causality::{Causality, ChangeIdx};
-use crate::ops::Ops;
+use crate::ops::{Kind, Ops};
 
 /// A container's number in this replica's memory; never leaves the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +70,18 @@ pub enum InvalidReason {
 }
 
 /// The state of one document. It holds no clock and no socket; all knowledge about changes comes from a [`Causality`].
-#[derive(Clone, Default)]
-pub struct Document {}
+#[derive(Clone)]
+pub struct Document {
+    /// The root first; none is ever taken out. Invariant: a container stands behind what it hangs from.
+    containers: Vec<Container>,
+    units: Units,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self { containers: vec![Container::new(Up::Root, Kind::Map, 0)], units: Units::default() }
+    }
+}
 
 impl Document {
     /// An empty document: a living root map.
@@ -81,13 +103,36 @@ impl Document {
         ops: &Ops,
         events: Option<&mut Vec<Event>>,
     ) -> Result<(), InvalidReason> {
-        let _ = (causality, change, ops, events);
-        todo!()
+        self.judge(causality, change, ops)?;
+        self.apply_judged(&mut Author::new(causality, change, events), ops);
+        Ok(())
     }
 
-    /// Tells the document the id of the local change that a [`Tx`] wrote. Must come before the next change is applied.
+    /// Tells the document the id of the local change that a [`Tx`] wrote: `causality` answers it by now. Must come before the next change
+    /// is applied.
     pub fn seal(&mut self, causality: &impl Causality, change: ChangeIdx) {
-        let _ = (causality, change);
-        todo!()
+        let id = causality.id(change);
+        let Self { containers, units } = self;
+        for run in units.runs(change) {
+            let sequence = match &mut containers[run.container.0 as usize].body {
+                Body::List(list) => &mut list.sequence,
+                Body::Text(text) => &mut text.sequence,
+                _ => continue,
+            };
+            for place in (run.place..run.place + run.len).map(PlaceIdx::from_number) {
+                let stamp = sequence.stamp_of(place);
+                sequence.restamp(place, Stamp { id, ..stamp });
+            }
+        }
+    }
+
+    /// # Panics
+    /// If another document handed the number out.
+    fn at(&self, container: ContainerIdx) -> &Container {
+        &self.containers[container.0 as usize]
+    }
+
+    fn at_mut(&mut self, container: ContainerIdx) -> &mut Container {
+        &mut self.containers[container.0 as usize]
     }
 }

@@ -54,6 +54,11 @@ impl PlaceIdx {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The place with this number, which a sequence handed out.
+    pub(crate) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 /// Whose child a place is, and on which side.
@@ -246,6 +251,16 @@ impl<S: Ord + Copy> Sequence<S> {
     /// The stamp that a place was inserted with.
     pub(crate) fn stamp_of(&self, place: PlaceIdx) -> S {
         self.places[place.0].stamp
+    }
+
+    /// Replaces a place's stamp by one that compares with all others as the old one did.
+    pub(crate) fn restamp(&mut self, place: PlaceIdx, stamp: S) {
+        let held = &mut self.places[place.0];
+        let key = held.anchor().key();
+        let old = std::mem::replace(&mut held.stamp, stamp);
+        if let Some(number) = self.forks.remove(&(key, old)) {
+            self.forks.insert((key, stamp), number);
+        }
     }
 
     /// Number of visible places.
