@@ -284,10 +284,10 @@ impl Document {
         let before = self.at(list).least(author.branch);
         let Body::List(body) = &mut self.at_mut(list).body else { return None };
         let known = body.elements.len();
-        body.elements.extend(contents.enumerate().map(|(n, content)| Entry {
-            place: PlaceIdx::from_number((body.element_of.len() + n) as u32),
-            alive: true,
-            content,
+        let places = body.element_of.len();
+        body.elements.extend(contents.zip(places..).map(|(content, place)| {
+            let place = PlaceIdx::from_number(place as u32);
+            Entry { born: place, place, alive: true, content }
         }));
         let len = (body.elements.len() - known) as u32;
         body.element_of.extend((0..len).map(|n| known as u32 + n));

@@ -10,7 +10,7 @@ impl Document {
     ///
     /// # Panics
     /// If something is not as it should be.
-    pub(crate) fn debug_check(&self) {
+    pub fn debug_check(&self) {
         for (container, number) in self.containers.iter().zip(0..) {
             let number = ContainerIdx(number);
             match &container.up {

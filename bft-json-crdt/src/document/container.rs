@@ -93,6 +93,8 @@ pub(super) struct ListBody {
 /// A list element.
 #[derive(Clone)]
 pub(super) struct Entry {
+    /// The place that its insert made: what names it.
+    pub(super) born: PlaceIdx,
     /// Its greatest place in the one order.
     pub(super) place: PlaceIdx,
     pub(super) alive: bool,

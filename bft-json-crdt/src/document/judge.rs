@@ -21,7 +21,6 @@ enum Which {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     which: Which,
-    kind: Kind,
     depth: u32,
 }
 
@@ -101,7 +100,7 @@ impl<C: Causality> Judge<'_, C> {
     }
 
     fn container_table(&mut self) {
-        self.table.push(Seen { which: Which::Known(ContainerIdx::ROOT), kind: Kind::Map, depth: 0 });
+        self.table.push(Seen { which: Which::Known(ContainerIdx::ROOT), depth: 0 });
         for (at, entry) in self.ops.containers.iter().enumerate() {
             let number = at as u32 + 1;
             let (which, depth) = match &entry.parent {
@@ -118,7 +117,7 @@ impl<C: Causality> Judge<'_, C> {
             if depth > MAX_DEPTH {
                 self.fault(InvalidReason::Depth);
             }
-            self.table.push(Seen { which, kind: entry.kind, depth });
+            self.table.push(Seen { which, depth });
         }
     }
 
@@ -220,7 +219,7 @@ impl<C: Causality> Judge<'_, C> {
             Some(seen) => *seen,
             None => {
                 self.fault(InvalidReason::Reference);
-                Seen { which: Which::Lost, kind: Kind::Map, depth: 0 }
+                Seen { which: Which::Lost, depth: 0 }
             }
         }
     }

@@ -70,7 +70,6 @@ impl Steps {
     }
 
     /// Recounts.
-    #[cfg(test)]
     pub(super) fn debug_check(&self) {
         assert_eq!(
             self.sum,
@@ -177,7 +176,6 @@ impl Runs {
     }
 
     /// Recounts.
-    #[cfg(test)]
     pub(super) fn debug_check(&self, lives: impl Fn(usize) -> bool) {
         let mut living = 0;
         for (_, queue) in &self.branches {

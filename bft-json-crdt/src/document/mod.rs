@@ -10,10 +10,7 @@
 //! A container is named by its place in the structure, and made in memory when something first mentions it. So a handle, a
 //! [`ContainerIdx`], stays good for ever, whether or not the container lives.
 
-#![allow(clippy::todo, reason = "the interface stands before its engine")]
-
 mod apply;
-#[cfg(test)]
 mod check;
 mod container;
 mod cover;

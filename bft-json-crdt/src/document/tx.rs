@@ -2,10 +2,19 @@
 
 use thiserror::Error;
 
+use std::collections::HashMap;
+
+use super::apply::Author;
+use super::container::{Body, Stamp, Up};
+use super::sequence::{self, PlaceIdx, Sequence};
 use super::{ContainerIdx, Document, ElementId, Event};
 use crate::causality::{Causality, ChangeIdx};
-use crate::ops::{Kind, Ops};
-use crate::value::Value;
+use crate::change::ChangeId;
+use crate::ops::{
+    self, BuildError, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops, OpsBuilder, Parent, Ref, Source,
+    Unit,
+};
+use crate::value::{Value, ValueError};
 
 /// Why a transaction cannot become a change. The first error stands: all later writes of the transaction answer with it, and nothing of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -42,6 +51,9 @@ pub enum TxError {
     /// The container lies in a deleted list element, or the element is deleted: writing would have no effect for ever.
     #[error("the list element is deleted")]
     Deleted,
+    /// The operations refuse it for another reason.
+    #[error(transparent)]
+    Build(BuildError),
     /// A layer above gave the transaction up.
     #[error("the transaction was given up")]
     Aborted,
@@ -70,6 +82,12 @@ pub struct Tx<C = Box<dyn Causality + Send + Sync>> {
     causality: C,
     document: Document,
     change: ChangeIdx,
+    builder: OpsBuilder,
+    numbers: HashMap<ContainerIdx, ContainerNo>,
+    /// The change that was named last, in the form that the protocol wants.
+    named: Option<(ChangeId, ChangeIdx, Source)>,
+    failed: Option<TxError>,
+    events: Option<Vec<Event>>,
 }
 
 /// What comes out of a transaction.
@@ -82,21 +100,44 @@ pub struct Finished<C> {
     pub ops: Result<Ops, TxError>,
     /// Whether the document holds units of a failed transaction, so that it must be rebuilt.
     pub spoilt: bool,
-    /// What happened, in order.
+    /// What happened, in order; empty unless [`Tx::with_events`] asked for it.
     pub events: Vec<Event>,
 }
 
 impl<C: Causality> Tx<C> {
     /// Begins. `causality` already knows `change`: its position, lamport (above all others) and past (everything applied). Its id is not known, and is
     /// answered with zeros, until the change is signed; then [`Document::seal`] must follow.
-    pub fn new(causality: C, document: Document, change: ChangeIdx) -> Self {
-        Self { causality, document, change }
+    pub fn new(causality: C, mut document: Document, change: ChangeIdx) -> Self {
+        document.units.begin(change);
+        Self {
+            causality,
+            document,
+            change,
+            builder: OpsBuilder::new(),
+            numbers: HashMap::new(),
+            named: None,
+            failed: None,
+            events: None,
+        }
+    }
+
+    /// Asks for events.
+    #[must_use]
+    pub fn with_events(mut self) -> Self {
+        self.events = Some(Vec::new());
+        self
     }
 
     /// Ends.
     pub fn finish(self) -> Finished<C> {
-        let _ = self.change;
-        todo!()
+        let spoilt = self.failed.is_some() && self.document.units.total(self.change) > 0;
+        Finished {
+            causality: self.causality,
+            document: self.document,
+            ops: self.failed.map_or_else(|| Ok(self.builder.finish()), Err),
+            spoilt,
+            events: self.events.unwrap_or_default(),
+        }
     }
 
     /// The document with everything that was written so far.
@@ -111,18 +152,17 @@ impl<C: Causality> Tx<C> {
 
     /// How many unit operations were written so far.
     pub fn units(&self) -> u32 {
-        todo!()
+        self.builder.units()
     }
 
     /// The first error, after which nothing more is written.
     pub fn error(&self) -> Option<&TxError> {
-        todo!()
+        self.failed.as_ref()
     }
 
     /// Fails the transaction (for layers above, whose own errors shall undo it too); the first error stands.
     pub fn fail(&mut self, error: TxError) {
-        let _ = error;
-        todo!()
+        self.failed.get_or_insert(error);
     }
 
     /// A map's entry of one kind, made in memory if nothing mentioned it before. Writes nothing: it is present once something is written to it.
@@ -130,91 +170,412 @@ impl<C: Causality> Tx<C> {
     /// # Errors
     /// `WrongKind` if `map` is not a map, `KeyTooLong`, `TooDeep`, or the first error.
     pub fn child(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Result<ContainerIdx, TxError> {
-        let _ = (map, key, kind);
-        todo!()
+        self.attempt(|tx| {
+            if let Some(child) = tx.document.child(map, key, kind) {
+                return Ok(child);
+            }
+            if key.len() > MAX_KEY_BYTES {
+                return Err(TxError::KeyTooLong(key.len()));
+            }
+            tx.room_below(map)?;
+            tx.document.child_or_make(map, key, kind).ok_or(TxError::WrongKind(tx.document.kind(map)))
+        })
     }
 
     /// Like [`Self::child`], and clears what else is present under the key: the caller is about to write this kind there.
+    ///
+    /// # Errors
+    /// Those of [`Self::child`], and of [`Self::clear`].
     pub fn put(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Result<ContainerIdx, TxError> {
-        let _ = (map, key, kind);
-        todo!()
+        let child = self.child(map, key, kind)?;
+        let others: Vec<_> = self.document.kinds_present(map, key).filter(|(of, _)| *of != kind).collect();
+        for (_, other) in others {
+            self.clear(other)?;
+        }
+        Ok(child)
     }
 
     /// Clears everything that is present under a key. Answers whether there was anything.
+    ///
+    /// # Errors
+    /// Those of [`Self::clear`].
     pub fn remove(&mut self, map: ContainerIdx, key: &str) -> Result<bool, TxError> {
-        let _ = (map, key);
-        todo!()
+        self.attempt(|tx| tx.expect(map, &[Kind::Map]))?;
+        let present: Vec<_> = self.document.kinds_present(map, key).collect();
+        for (_, child) in &present {
+            self.clear(*child)?;
+        }
+        Ok(!present.is_empty())
     }
 
-    /// Makes an empty container present. Writes nothing if it already is, by an ensure that a concurrent deletion could not outlive.
+    /// Makes an empty container present. Writes nothing if this transaction has done so already, or of the root.
+    ///
+    /// # Errors
+    /// `Deleted`, a bound of changes, or the first error.
     pub fn ensure(&mut self, container: ContainerIdx) -> Result<(), TxError> {
-        let _ = container;
-        todo!()
+        self.attempt(|tx| {
+            tx.attached(container)?;
+            let position = tx.causality.position(tx.change);
+            if container == ContainerIdx::ROOT || tx.document.at(container).ensures.contains(&position) {
+                return Ok(());
+            }
+            let number = tx.number(container)?;
+            tx.builder.push(Unit::Ensure(number))?;
+            tx.act(|document, author| document.do_ensure(author, container));
+            Ok(())
+        })
     }
 
-    /// Deletes everything at and below a container.
+    /// Deletes everything at and below a container. Writes nothing if nothing lives there.
+    ///
+    /// # Errors
+    /// `Deleted`, a bound of changes, or the first error.
     pub fn clear(&mut self, container: ContainerIdx) -> Result<(), TxError> {
-        let _ = container;
-        todo!()
+        self.attempt(|tx| {
+            tx.attached(container)?;
+            if !tx.document.at(container).lives() {
+                return Ok(());
+            }
+            let number = tx.number(container)?;
+            tx.builder.push(Unit::Clear(number))?;
+            tx.act(|document, author| document.do_clear(author, container));
+            Ok(())
+        })
     }
 
     /// Writes a register or multi-value register.
+    ///
+    /// # Errors
+    /// `WrongKind`, `ValueTooDeep`, `Number`, `Deleted`, a bound of changes, or the first error.
     pub fn set(&mut self, register: ContainerIdx, value: Value) -> Result<(), TxError> {
-        let _ = (register, value);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(register, &[Kind::Register, Kind::MultiRegister])?;
+            let number = tx.number(register)?;
+            tx.builder.push(Unit::Set(number, value.clone()))?;
+            tx.act(|document, author| document.do_set(author, register, value));
+            Ok(())
+        })
     }
 
     /// Steps a counter.
+    ///
+    /// # Errors
+    /// `WrongKind`, `Deleted`, a bound of changes, or the first error.
     pub fn add(&mut self, counter: ContainerIdx, step: i64) -> Result<(), TxError> {
-        let _ = (counter, step);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(counter, &[Kind::Counter])?;
+            let number = tx.number(counter)?;
+            tx.builder.push(Unit::Add(number, step))?;
+            tx.act(|document, author| document.do_add(author, counter, step));
+            Ok(())
+        })
     }
 
     /// Inserts a list element before the one at `index` (at the end if `index` is the length).
+    ///
+    /// # Errors
+    /// `WrongKind`, `OutOfBounds`, `ValueTooDeep`, `Number`, `TooDeep`, `Deleted`, a bound of changes, or the first error.
     pub fn insert(&mut self, list: ContainerIdx, index: usize, element: NewElement) -> Result<Inserted, TxError> {
-        let _ = (list, index, element);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(list, &[Kind::List])?;
+            let anchor = tx.anchor_for(list, index)?;
+            tx.insert_at(list, anchor, element)
+        })
     }
 
     /// Inserts values one after another, as one run.
+    ///
+    /// # Errors
+    /// Those of [`Self::insert`].
     pub fn insert_values(&mut self, list: ContainerIdx, index: usize, values: Vec<Value>) -> Result<(), TxError> {
-        let _ = (list, index, values);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(list, &[Kind::List])?;
+            let anchor = tx.anchor_for(list, index)?;
+            if values.is_empty() {
+                return Ok(());
+            }
+            let number = tx.number(list)?;
+            let hung = tx.hang(list, anchor)?;
+            tx.builder.insert_values(number, hung, values.clone())?;
+            tx.act(|document, author| document.do_insert_values(author, list, anchor, values.into_iter()));
+            Ok(())
+        })
     }
 
     /// Appends a list element.
+    ///
+    /// # Errors
+    /// Those of [`Self::insert`].
     pub fn push(&mut self, list: ContainerIdx, element: NewElement) -> Result<Inserted, TxError> {
         let index = self.document.len(list);
         self.insert(list, index, element)
     }
 
     /// Inserts a list element anchored at the start, so that elements written this way stand in the one order: a log.
+    ///
+    /// # Errors
+    /// Those of [`Self::insert`].
     pub fn insert_in_order(&mut self, list: ContainerIdx, element: NewElement) -> Result<Inserted, TxError> {
-        let _ = (list, element);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(list, &[Kind::List])?;
+            tx.insert_at(list, sequence::Anchor::Start, element)
+        })
     }
 
     /// Deletes `len` list elements from an index on.
+    ///
+    /// # Errors
+    /// `WrongKind`, `OutOfBounds`, `Deleted`, a bound of changes, or the first error.
     pub fn delete(&mut self, list: ContainerIdx, index: usize, len: usize) -> Result<(), TxError> {
-        let _ = (list, index, len);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(list, &[Kind::List])?;
+            tx.delete_range(list, index, len)
+        })
     }
 
     /// Moves the list element at `from` so that it stands at index `to` afterwards.
+    ///
+    /// # Errors
+    /// `WrongKind`, `OutOfBounds`, `Deleted`, a bound of changes, or the first error.
     pub fn move_element(&mut self, list: ContainerIdx, from: usize, to: usize) -> Result<(), TxError> {
-        let _ = (list, from, to);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(list, &[Kind::List])?;
+            let len = tx.document.len(list);
+            if let Some(index) = [from, to].into_iter().find(|index| *index >= len) {
+                return Err(TxError::OutOfBounds { index, len });
+            }
+            if from == to {
+                return Ok(());
+            }
+            let Body::List(body) = &mut tx.document.at_mut(list).body else { return Ok(()) };
+            let Some(place) = body.sequence.place_at(from) else { return Ok(()) };
+            let born = body.elements[body.element_of[place.index()] as usize].born;
+            // Its new neighbours are those that it has without its old place.
+            body.sequence.set_visible(place, false);
+            let anchor = body.sequence.anchor_for(to);
+            body.sequence.set_visible(place, true);
+            let element = tx.name(list, born)?;
+            let hung = tx.hang(list, anchor)?;
+            tx.builder.push(Unit::Move { element, anchor: hung })?;
+            tx.act(|document, author| document.do_move(author, list, born, anchor));
+            Ok(())
+        })
     }
 
     /// Inserts characters before the one at `index` (at the end if `index` is the length). Indexes count Unicode scalar values.
+    ///
+    /// # Errors
+    /// `WrongKind`, `OutOfBounds`, `Deleted`, a bound of changes, or the first error.
     pub fn text_insert(&mut self, text: ContainerIdx, index: usize, characters: &str) -> Result<(), TxError> {
-        let _ = (text, index, characters);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(text, &[Kind::Text])?;
+            let anchor = tx.anchor_for(text, index)?;
+            if characters.is_empty() {
+                return Ok(());
+            }
+            let number = tx.number(text)?;
+            let hung = tx.hang(text, anchor)?;
+            tx.builder.text(number, hung, characters)?;
+            tx.act(|document, author| document.do_text(author, text, anchor, characters));
+            Ok(())
+        })
     }
 
     /// Deletes `len` characters from an index on.
+    ///
+    /// # Errors
+    /// `WrongKind`, `OutOfBounds`, `Deleted`, a bound of changes, or the first error.
     pub fn text_delete(&mut self, text: ContainerIdx, index: usize, len: usize) -> Result<(), TxError> {
-        let _ = (text, index, len);
-        todo!()
+        self.attempt(|tx| {
+            tx.expect(text, &[Kind::Text])?;
+            tx.delete_range(text, index, len)
+        })
+    }
+
+    /// Does something unless the transaction has failed, and fails it with what comes of it.
+    fn attempt<R>(&mut self, write: impl FnOnce(&mut Self) -> Result<R, TxError>) -> Result<R, TxError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        write(self).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// Applies a unit that was recorded.
+    fn act<R>(&mut self, apply: impl FnOnce(&mut Document, &mut Author<'_, C>) -> R) -> R {
+        apply(&mut self.document, &mut Author::new(&self.causality, self.change, self.events.as_mut()))
+    }
+
+    fn attached(&self, container: ContainerIdx) -> Result<(), TxError> {
+        if self.document.is_attached(container) { Ok(()) } else { Err(TxError::Deleted) }
+    }
+
+    fn expect(&self, container: ContainerIdx, kinds: &[Kind]) -> Result<(), TxError> {
+        let kind = self.document.kind(container);
+        if !kinds.contains(&kind) {
+            return Err(TxError::WrongKind(kind));
+        }
+        self.attached(container)
+    }
+
+    fn room_below(&self, container: ContainerIdx) -> Result<(), TxError> {
+        if self.document.depth(container) < MAX_DEPTH { Ok(()) } else { Err(TxError::TooDeep) }
+    }
+
+    /// A container's number in this change. Recurses at most to MAX_DEPTH.
+    fn number(&mut self, container: ContainerIdx) -> Result<ContainerNo, TxError> {
+        if let Some(number) = self.numbers.get(&container) {
+            return Ok(*number);
+        }
+        let held = self.document.at(container);
+        let kind = held.kind;
+        let parent = match held.up.clone() {
+            Up::Root => return Ok(ContainerNo::ROOT),
+            Up::Key(map, key) => Parent::Key(self.number(map)?, key),
+            Up::Element(list, element) => {
+                let born = self.document.list(list).map(|list| list.elements[element as usize].born);
+                Parent::Element(self.name(list, born.ok_or(TxError::WrongKind(kind))?)?)
+            }
+        };
+        let number = self.builder.container(parent, kind)?;
+        self.numbers.insert(container, number);
+        Ok(number)
+    }
+
+    /// How this change names the unit that made a place.
+    fn name(&mut self, container: ContainerIdx, place: PlaceIdx) -> Result<Ref, TxError> {
+        let stamp = match places(&self.document, container) {
+            Some(sequence) => sequence.stamp_of(place),
+            None => return Err(TxError::WrongKind(self.document.kind(container))),
+        };
+        let (_, source) = self.source(&stamp.id)?;
+        Ok(Ref { source, offset: stamp.offset })
+    }
+
+    /// The number of a change, and how this one names it.
+    fn source(&mut self, id: &ChangeId) -> Result<(ChangeIdx, Source), TxError> {
+        if let Some((named, change, source)) = self.named
+            && named == *id
+        {
+            return Ok((change, source));
+        }
+        if *id == self.causality.id(self.change) {
+            return Ok((self.change, Source::Own));
+        }
+        // Places are of applied changes only, so that this finds it.
+        let change = self.causality.lookup(id).ok_or(TxError::Build(BuildError::Reference))?;
+        let (_, own) = self.causality.position(self.change);
+        let steps = own.saturating_sub(self.causality.position(change).1);
+        let source = if steps > 0 && self.causality.back(self.change, steps) == Some(change) {
+            Source::Back(steps)
+        } else {
+            self.builder.foreign(*id)?
+        };
+        self.named = Some((*id, change, source));
+        Ok((change, source))
+    }
+
+    fn hang(&mut self, container: ContainerIdx, anchor: sequence::Anchor) -> Result<ops::Anchor, TxError> {
+        Ok(match anchor {
+            sequence::Anchor::Start => ops::Anchor::Start,
+            sequence::Anchor::Right(place) => ops::Anchor::Right(self.name(container, place)?),
+            sequence::Anchor::Left(place) => ops::Anchor::Left(self.name(container, place)?),
+        })
+    }
+
+    fn anchor_for(&self, container: ContainerIdx, index: usize) -> Result<sequence::Anchor, TxError> {
+        let len = self.document.len(container);
+        if index > len {
+            return Err(TxError::OutOfBounds { index, len });
+        }
+        let sequence = places(&self.document, container);
+        sequence.map(|sequence| sequence.anchor_for(index)).ok_or(TxError::WrongKind(self.document.kind(container)))
+    }
+
+    fn insert_at(
+        &mut self,
+        list: ContainerIdx,
+        anchor: sequence::Anchor,
+        element: NewElement,
+    ) -> Result<Inserted, TxError> {
+        let lost = TxError::WrongKind(self.document.kind(list));
+        if matches!(element, NewElement::Container(_)) {
+            self.room_below(list)?;
+        }
+        let number = self.number(list)?;
+        let hung = self.hang(list, anchor)?;
+        let (place, container) = match element {
+            NewElement::Value(value) => {
+                self.builder.insert_values(number, hung, vec![value.clone()])?;
+                let values = std::iter::once(value);
+                let place = self.act(|document, author| document.do_insert_values(author, list, anchor, values));
+                (place.ok_or_else(|| lost.clone())?, None)
+            }
+            NewElement::Container(kind) => {
+                let element = ops::Element::Container(kind);
+                self.builder.push(Unit::Insert { list: number, anchor: hung, element })?;
+                let made = self.act(|document, author| document.do_insert_container(author, list, anchor, kind));
+                let (place, container) = made.ok_or_else(|| lost.clone())?;
+                (place, Some(container))
+            }
+        };
+        let element = self.document.list(list).map(|list| list.element_of[place.index()]).ok_or(lost)?;
+        Ok(Inserted { element: ElementId(element), container })
+    }
+
+    fn delete_range(&mut self, container: ContainerIdx, index: usize, len: usize) -> Result<(), TxError> {
+        let held = self.document.len(container);
+        if index.checked_add(len).is_none_or(|end| end > held) {
+            return Err(TxError::OutOfBounds { index: index.saturating_add(len), len: held });
+        }
+        let targets: Vec<Stamp> = match &self.document.at(container).body {
+            Body::List(list) => {
+                let shown = list.sequence.iter_visible_from(index).take(len);
+                let born = shown.map(|place| list.elements[list.element_of[place.index()] as usize].born);
+                born.map(|place| list.sequence.stamp_of(place)).collect()
+            }
+            Body::Text(text) => {
+                text.sequence.iter_visible_from(index).take(len).map(|place| text.sequence.stamp_of(place)).collect()
+            }
+            _ => return Err(TxError::WrongKind(self.document.kind(container))),
+        };
+        let mut rest = &targets[..];
+        while let [first, ..] = rest {
+            let follows = |forward: bool| {
+                let steps = |(n, target): (u32, &&Stamp)| {
+                    let expected = if forward { first.offset.checked_add(n) } else { first.offset.checked_sub(n) };
+                    target.id == first.id && expected == Some(target.offset)
+                };
+                (0..).zip(rest).take_while(|(n, target)| steps((*n, target))).count()
+            };
+            let (forward, backward) = (follows(true), follows(false));
+            let direction = if backward > forward { Direction::Backward } else { Direction::Forward };
+            let taken = forward.max(backward);
+            let last = rest[taken - 1].offset;
+            let (first, (change, source)) = (first.offset, self.source(&first.id)?);
+            self.builder.delete(Ref { source, offset: first }, taken as u32, direction)?;
+            self.act(|document, author| document.do_delete(author, change, first, last));
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+}
+
+fn places(document: &Document, container: ContainerIdx) -> Option<&Sequence<Stamp>> {
+    match &document.at(container).body {
+        Body::List(list) => Some(&list.sequence),
+        Body::Text(text) => Some(&text.sequence),
+        _ => None,
+    }
+}
+
+impl From<BuildError> for TxError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::TooManyUnits => TxError::TooManyUnits,
+            BuildError::TooLong => TxError::TooManyBytes,
+            BuildError::Value(ValueError::TooDeep(_)) => TxError::ValueTooDeep,
+            BuildError::Value(ValueError::IntegerRange | ValueError::NotFinite) => TxError::Number,
+            other => TxError::Build(other),
+        }
     }
 }
