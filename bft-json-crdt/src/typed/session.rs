@@ -1,0 +1,95 @@
+//! What a handle stands on while a closure runs: the transaction or the replica that is read.
+//!
+//! `transact` moves the transaction (with document and graph inside) into a [`Session`], `read` lends it a share of the replica; a guard
+//! takes it back when the closure returns or panics. Handles own no lifetime, so one that is smuggled out of its closure finds the session
+//! closed: it reads defaults and writes nothing.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::error::TransactError;
+use crate::dag::Dag;
+use crate::document::{Document, Tx, TxError};
+use crate::replica::Replica;
+
+/// A transaction of a replica.
+pub(crate) type LocalTx = Tx<Dag>;
+
+/// One run of a closure.
+#[derive(Default)]
+pub(crate) struct Session {
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+enum State {
+    /// The closure has returned.
+    #[default]
+    Closed,
+    /// A closure reads.
+    Reading(Arc<Replica>),
+    /// A closure writes.
+    Writing {
+        tx: Box<LocalTx>,
+        /// The first failure of this layer. (Those of the transaction's own stay inside it.)
+        error: Option<TransactError>,
+    },
+}
+
+impl Session {
+    /// A session that reads.
+    pub(crate) fn reading(replica: Arc<Replica>) -> Rc<Self> {
+        Rc::new(Self { state: RefCell::new(State::Reading(replica)) })
+    }
+
+    /// A session that writes.
+    pub(crate) fn writing(tx: LocalTx) -> Rc<Self> {
+        Rc::new(Self { state: RefCell::new(State::Writing { tx: Box::new(tx), error: None }) })
+    }
+
+    /// Ends the session; answers the transaction if it was one that writes.
+    pub(crate) fn close(&self) -> Option<(LocalTx, Option<TransactError>)> {
+        // No borrow can be alive: all are confined to `read` and `write`, whose closures call no foreign code.
+        let state = self.state.try_borrow_mut().map(|mut state| std::mem::take(&mut *state));
+        match state {
+            Ok(State::Writing { tx, error }) => Some((*tx, error)),
+            _ => None,
+        }
+    }
+
+    /// Looks at the document, own writes included; `None` once the session is closed.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&Document) -> R) -> Option<R> {
+        let state = self.state.try_borrow().ok()?;
+        match &*state {
+            State::Closed => None,
+            State::Reading(replica) => Some(f(replica.document())),
+            State::Writing { tx, .. } => Some(f(tx.document())),
+        }
+    }
+
+    /// Writes. After the first failure nothing more is written; in a session that is closed or reads, nothing is.
+    pub(crate) fn write<R>(&self, f: impl FnOnce(&mut LocalTx) -> Result<R, TxError>) -> Option<R> {
+        let mut state = self.state.try_borrow_mut().ok()?;
+        match &mut *state {
+            // The transaction keeps its first error itself.
+            State::Writing { tx, error: None } => f(tx).ok(),
+            _ => None,
+        }
+    }
+
+    /// Fails the transaction for a reason of this layer; the first one stands.
+    pub(crate) fn fail(&self, failure: TransactError) {
+        if let Ok(mut state) = self.state.try_borrow_mut()
+            && let State::Writing { tx, error: error @ None } = &mut *state
+            && tx.error().is_none()
+        {
+            *error = Some(failure);
+        }
+    }
+
+    /// Whether writing can still have an effect.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.state.try_borrow().is_ok_and(|state| matches!(&*state, State::Writing { error: None, .. }))
+    }
+}
