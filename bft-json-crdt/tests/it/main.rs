@@ -1,4 +1,5 @@
 //! The crate's one integration-test binary.
 
 mod codec_round_trip;
+mod golden;
 mod support;
