@@ -2,4 +2,5 @@
 
 mod codec_round_trip;
 mod golden;
+mod refused;
 mod support;
