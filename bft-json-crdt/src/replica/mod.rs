@@ -14,19 +14,31 @@
 //! - Memory beyond the applied changes is bounded by [`Limits`].
 //! - No recursion over anything that a peer sends.
 
+mod archive;
+mod digest;
+mod equivocation;
+mod ingest;
+mod load;
+mod pending;
 mod verdict;
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::causality::ChangeIdx;
+use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{Change, ChangeId, DocumentId};
 use crate::dag::Dag;
 pub use crate::dag::Leaf;
-use crate::document::{Document, Event, Tx, TxError};
-use crate::evidence::{EquivocationProof, Voucher};
-use crate::identity::{AuthorId, Keypair};
+use crate::document::{Document, TxError};
+use crate::evidence::{EquivocationProof, SignedChain, Voucher};
+use crate::identity::AuthorId;
 use crate::value::Value;
+use ingest::Progress;
+use pending::{Aside, Remembered, Shelf, Vouching};
 pub use verdict::{Incoming, Invalid, Known, Malformed, Outcome, Verdict};
 
 /// Most ids that one [`Verdict::Waiting`] lists.
@@ -113,6 +125,9 @@ pub enum TransactError {
     /// The author's chain is proven to be forked: nobody would take the change.
     #[error("the author's chain is forked, other members hold the proof")]
     Forked,
+    /// Later changes of the author wait here for what they name: writing now would fork its chain.
+    #[error("later changes of this author are not applied yet; writing now would fork its chain")]
+    Behind,
     /// The clock's reading exceeds [`MAX_SAFE`](crate::change::MAX_SAFE).
     #[error("time {0} ms is beyond what a change can carry")]
     Time(u64),
@@ -137,91 +152,63 @@ pub enum ArchiveError {
 
 /// A replica of one document. See the [module](self).
 pub struct Replica {
+    id: DocumentId,
+    limits: Limits,
+    writer: Option<AuthorId>,
     dag: Dag,
+    document: Document,
+    /// What vouches for applied changes whose own signature is not good.
+    vouchers: HashMap<ChangeId, Vouching>,
+    aside: Aside,
+    invalid: Remembered<Invalid>,
+    /// The first invalid change of each author, as evidence.
+    pinned: HashMap<AuthorId, SignedChain>,
+    proofs: BTreeMap<AuthorId, EquivocationProof>,
+    generation: u64,
+    heads_digest: OnceLock<[u8; 32]>,
 }
 
-#[allow(clippy::todo, unused_variables)]
 impl Replica {
     /// An empty replica that cannot write.
     pub fn new(document: DocumentId, limits: Limits) -> Self {
-        todo!()
+        Self {
+            id: document,
+            limits,
+            writer: None,
+            dag: Dag::new(),
+            document: Document::new(),
+            vouchers: HashMap::new(),
+            aside: Aside::new(&limits),
+            invalid: Remembered::new(limits.invalid_ids),
+            pinned: HashMap::new(),
+            proofs: BTreeMap::new(),
+            generation: 0,
+            heads_digest: OnceLock::new(),
+        }
     }
 
     /// The document's id.
     pub fn document_id(&self) -> DocumentId {
-        todo!()
+        self.id
     }
 
     /// Says that this replica may write as `author`, or that it only reads. It decides what happens to changes of a proven equivocator that are already
     /// applied (section 7): a writer acknowledges them, a reader takes them out again unless somebody else's change depends on them. To be called before
-    /// anything is loaded. Answers whether changes were taken out (as `Outcome::rebuilt`).
-    pub fn set_writer(&mut self, author: Option<AuthorId>) -> bool {
-        todo!()
+    /// anything is loaded; turning a writer into a reader later can take changes out (see [`Outcome::rebuilt`]).
+    pub fn set_writer(&mut self, author: Option<AuthorId>) -> Outcome {
+        self.writer = author;
+        self.finish(Progress::default())
     }
 
     /// [`Replica::apply_batch`] of one.
     pub fn apply(&mut self, incoming: Incoming) -> Outcome {
-        todo!()
+        self.ingest(vec![incoming])
     }
 
     /// Judges changes in the order given and applies what is good. Signatures are checked in batches, so this is several times cheaper a change than
     /// [`Replica::apply`]. Changes of one call count as one frame for vouching.
     pub fn apply_batch(&mut self, batch: Vec<Incoming>) -> Outcome {
-        todo!()
-    }
-
-    /// Loads changes from one's own store, in the order in which they were applied; can be called several times, piece by piece. Ids are
-    /// checked by hashing, and one signature for each leaf of an author's tree: it vouches for what is before it. Already applied ones are skipped.
-    /// Quotas and proofs do not count here.
-    ///
-    /// # Errors
-    /// A record is damaged or does not follow from those before. The replica is empty afterwards.
-    pub fn load(&mut self, stored: Vec<Incoming>) -> Result<Outcome, LoadError> {
-        todo!()
-    }
-
-    /// Writes one change: all that `f` writes, atomically. It names all heads; it is applied here, and to be stored and then sent by the caller.
-    ///
-    /// A panic in `f` leaves the replica empty and unusable.
-    ///
-    /// # Errors
-    /// See [`TransactError`]; the document is as it was.
-    pub fn transact<R>(
-        &mut self,
-        keypair: &Keypair,
-        time_ms: u64,
-        f: impl FnOnce(&mut Tx<Dag>) -> R,
-    ) -> Result<(Change, R, Vec<Event>), TransactError> {
-        todo!()
-    }
-
-    /// Writes as many empty changes as it takes to name all heads. Empty if the author's tip is the only head.
-    ///
-    /// # Errors
-    /// `Forked`, `Time` or `Full`.
-    pub fn acknowledge(&mut self, keypair: &Keypair, time_ms: u64) -> Result<Vec<Change>, TransactError> {
-        todo!()
-    }
-
-    /// Whether a head belongs to a proven equivocator and this replica may write: it then owes the others an [acknowledgement](Self::acknowledge),
-    /// or an ordinary change.
-    pub fn needs_acknowledgement(&self) -> bool {
-        todo!()
-    }
-
-    /// The applied changes that no applied change names, ascending.
-    pub fn heads(&self) -> Vec<ChangeId> {
-        todo!()
-    }
-
-    /// Names the set of applied changes (section 6.4). Cached.
-    pub fn heads_digest(&self) -> [u8; 32] {
-        todo!()
-    }
-
-    /// A hash over the order of all changes and the canonical JSON of the view (section 6.4). O(n log n).
-    pub fn digest(&self) -> [u8; 32] {
-        todo!()
+        self.ingest(batch)
     }
 
     /// How many changes are applied.
@@ -234,9 +221,9 @@ impl Replica {
         self.dag.is_empty()
     }
 
-    /// Counts the rebuilds (`Outcome::rebuilt`): a [`ChangeIdx`] is good as long as this stays equal.
+    /// Counts the rebuilds ([`Outcome::rebuilt`]): a [`ChangeIdx`] is good as long as this stays equal.
     pub fn generation(&self) -> u64 {
-        todo!()
+        self.generation
     }
 
     /// The graph of the applied changes.
@@ -246,43 +233,61 @@ impl Replica {
 
     /// An applied change by id.
     pub fn get(&self, id: &ChangeId) -> Option<Change> {
-        todo!()
+        self.index_of(id).map(|index| self.change(index))
     }
 
     /// The number of an applied change. Numbers count from 0 in the order of local application, so `0..len()` is the log in causal order.
     pub fn index_of(&self, id: &ChangeId) -> Option<ChangeIdx> {
-        todo!()
+        self.dag.lookup(id)
     }
 
     /// An applied change by number. Reads its header again; [`Replica::bytes`] is cheaper.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this replica in its present generation.
     pub fn change(&self, index: ChangeIdx) -> Change {
         self.dag.change(index)
     }
 
     /// The bytes of an applied change.
+    ///
+    /// # Panics
+    /// Like [`Replica::change`].
     pub fn bytes(&self, index: ChangeIdx) -> &Bytes {
         self.dag.bytes(index)
     }
 
     /// The id of an applied change.
+    ///
+    /// # Panics
+    /// Like [`Replica::change`].
     pub fn id(&self, index: ChangeIdx) -> ChangeId {
-        todo!()
+        self.dag.id(index)
     }
 
     /// The lamport of an applied change.
+    ///
+    /// # Panics
+    /// Like [`Replica::change`].
     pub fn lamport(&self, index: ChangeIdx) -> u64 {
-        todo!()
+        self.dag.lamport(index)
     }
 
     /// What vouches for an applied change whose own signature is not good: to be passed on and stored with it.
+    ///
+    /// # Panics
+    /// Like [`Replica::change`].
     pub fn voucher(&self, index: ChangeIdx) -> Option<Voucher> {
-        todo!()
+        if self.vouchers.is_empty() {
+            return None;
+        }
+        self.vouchers.get(&self.dag.id(index)).map(Vouching::voucher)
     }
 
     /// The applied changes from a position on, in local causal order.
     pub fn log(&self, from: ChangeIdx) -> impl Iterator<Item = (ChangeIdx, Incoming)> + '_ {
-        (from.0..self.len() as u32).map(|index| {
-            let index = ChangeIdx(index);
+        (from.0..self.len() as u32).map(|number| {
+            let index = ChangeIdx(number);
             (index, Incoming { change: self.change(index), voucher: self.voucher(index) })
         })
     }
@@ -290,6 +295,11 @@ impl Replica {
     /// The authors of applied changes.
     pub fn authors(&self) -> impl Iterator<Item = AuthorId> + '_ {
         self.dag.authors()
+    }
+
+    /// The author with this key, if something of it is applied: saves checking the key again (see [`Change::decode_with`]).
+    pub fn author(&self, key: &[u8; 32]) -> Option<AuthorId> {
+        self.dag.known_author(key)
     }
 
     /// All leaves of the tree that an author's `previous` makes.
@@ -307,57 +317,45 @@ impl Replica {
         self.dag.chain_contains(leaf, change)
     }
 
-    /// The author's last change, on which the next one will build; the longest branch's if the chain is forked.
-    pub fn own_tip(&self, author: &AuthorId) -> Option<Leaf> {
-        todo!()
-    }
-
     /// What is known about an id.
     pub fn knows(&self, id: &ChangeId) -> Known {
-        todo!()
+        if let Some(index) = self.dag.lookup(id) {
+            return Known::Applied(index);
+        }
+        if let Some(entry) = self.aside.by_id(id) {
+            return match entry.shelf {
+                Shelf::Waiting => Known::Waiting,
+                Shelf::HeldBack => Known::HeldBack,
+                Shelf::Unsupported => Known::Unsupported,
+            };
+        }
+        self.invalid.get(id).map_or(Known::Unknown, Known::Invalid)
     }
 
-    /// Ids that waiting changes name and nobody has sent yet, at most `most`: to be fetched.
+    /// Ids that waiting changes need and nobody has sent yet, at most `most`: to be fetched.
     pub fn missing(&self, most: usize) -> Vec<ChangeId> {
-        todo!()
+        let (mut seen, mut missing) = (HashSet::new(), Vec::new());
+        for id in self.aside.waiting_ids() {
+            self.collect_missing(id, &mut seen, &mut missing, most);
+            if missing.len() >= most {
+                break;
+            }
+        }
+        missing
     }
 
-    /// The proofs held, one for each proven author.
-    pub fn proofs(&self) -> impl Iterator<Item = &EquivocationProof> {
-        std::iter::empty()
-    }
-
-    /// Whether an author is proven to have forked its own chain.
-    pub fn is_proven(&self, author: &AuthorId) -> bool {
-        todo!()
-    }
-
-    /// Takes a proof from a peer or the store. `None` if the proof is not good (the sender is to blame); an outcome without news if
-    /// it is known already or no quota has room.
-    pub fn apply_proof(&mut self, proof: EquivocationProof) -> Option<Outcome> {
-        todo!()
+    /// How much is kept aside: changes and their cost in bytes for those that wait, that are held back, and that are not understood.
+    pub fn kept_aside(&self) -> [(usize, usize); 3] {
+        [Shelf::Waiting, Shelf::HeldBack, Shelf::Unsupported].map(|shelf| self.aside.usage(shelf))
     }
 
     /// The document.
     pub fn document(&self) -> &Document {
-        todo!()
+        &self.document
     }
 
     /// The whole document as one value.
     pub fn view(&self) -> Value {
-        todo!()
-    }
-
-    /// The whole replica as bytes: applied changes in causal order with their vouchers, and proofs.
-    pub fn save(&self) -> Vec<u8> {
-        todo!()
-    }
-
-    /// Reads what [`Replica::save`] wrote.
-    ///
-    /// # Errors
-    /// See [`ArchiveError`].
-    pub fn load_archive(bytes: &Bytes, limits: Limits, writer: Option<AuthorId>) -> Result<Self, ArchiveError> {
-        todo!()
+        self.document.view()
     }
 }
