@@ -4,8 +4,9 @@
 use side_node::terminal::{ConsoleMode, End, Input, LineInput};
 
 fn main() -> std::io::Result<()> {
-    println!("ready {:?} as {}", ConsoleMode::detect(), std::process::id());
+    // Its owner is looked up here: whoever reads "ready" may end the owner.
     let mut input = LineInput::stdin();
+    println!("ready {:?} as {}", ConsoleMode::detect(), std::process::id());
     loop {
         match input.next_input()? {
             Input::Line(line) => println!("line <{line}>"),
