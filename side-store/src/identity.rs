@@ -26,6 +26,8 @@ use crate::sqlite::{SqliteStore, sync_folder};
 
 /// The key under which the database keeps its instance number and file.
 const META_KEY: &str = "identity";
+/// The key under which the database remembers a suspicion until it is accepted: catching up raises the generation above the witness's.
+const SUSPECTED_KEY: &str = "identity-suspected";
 /// Domain of a witness record's checksum.
 const WITNESS_DOMAIN: &str = "side/1/witness";
 /// A record: instance number, generation, checksum.
@@ -88,6 +90,12 @@ pub enum RestoreSuspicion {
         /// Where it is.
         path: PathBuf,
     },
+    /// It was suspected when it was opened before, and nobody has accepted it since.
+    #[error("this was noticed before and is not settled yet: {reason}")]
+    Unsettled {
+        /// What was noticed.
+        reason: String,
+    },
     /// The database is empty, but its node or its witness existed before.
     #[error("the database is new, but this node existed before: its history was lost")]
     Lost,
@@ -103,7 +111,8 @@ pub struct Identified {
     least_generation: u64,
 }
 
-/// Compares the marks. Without a suspicion, the witness is kept up to date from now on; with one, nothing is changed until [`Identified::accept`].
+/// Compares the marks. Without a suspicion, the witness is kept up to date from now on; with one, the database remembers it and the witness is left
+/// alone until [`Identified::accept`].
 ///
 /// `witness` is a path outside of the node's folder, in a folder that exists. `entropy` is fresh random bytes, used where the database has no instance
 /// number yet.
@@ -139,7 +148,9 @@ pub fn identify(
         {
             Some(RestoreSuspicion::Copied { recorded: marks.file, found })
         }
-        _ => None,
+        _ => store
+            .meta(SUSPECTED_KEY)?
+            .map(|reason| RestoreSuspicion::Unsettled { reason: String::from_utf8_lossy(&reason).into_owned() }),
     };
     // What may be a copy becomes an instance of its own when it is accepted: the original and its witness may live on.
     let instance = match &stored {
@@ -147,8 +158,12 @@ pub fn identify(
         _ => entropy,
     };
     let identified = Identified { suspicion, instance, witness_path: path(), least_generation: seen_generation };
-    if identified.suspicion.is_none() {
-        identified.adopt(store)?;
+    match &identified.suspicion {
+        None => identified.adopt(store)?,
+        Some(RestoreSuspicion::Unsettled { .. }) => {}
+        Some(suspicion) => {
+            store.commit(&Batch::new().meta(SUSPECTED_KEY, Some(suspicion.to_string().into())))?;
+        }
     }
     Ok(identified)
 }
@@ -163,7 +178,7 @@ impl Identified {
 
     fn adopt(&self, store: &mut SqliteStore) -> Result<(), StoreError> {
         let marks = Marks { instance: self.instance, file: file_id(store.path())? };
-        store.commit(&Batch::new().meta(META_KEY, Some(marks.encode())))?;
+        store.commit(&Batch::new().meta(META_KEY, Some(marks.encode())).meta(SUSPECTED_KEY, None))?;
         let generation = store.raise_generation(self.least_generation)?;
         let mut witness = Witness::create(&self.witness_path, self.instance)?;
         witness.record(generation)?;

@@ -1,0 +1,9 @@
+//! What the stores promise, on disk and simulated, whole and broken.
+
+mod common;
+mod contract;
+mod crash;
+mod faults;
+mod identity;
+mod sim;
+mod writer;
