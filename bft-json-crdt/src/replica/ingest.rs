@@ -421,7 +421,8 @@ impl Replica {
                 .expect("the operations were decoded before the change was authenticated")
         });
         let index = self.dag.stage(header.author, change.id(), previous, deps.iter().copied());
-        if let Err(reason) = self.document.apply(&self.dag, index, &ops, Some(&mut progress.outcome.events)) {
+        let events = self.events.then_some(&mut progress.outcome.events);
+        if let Err(reason) = self.document.apply(&self.dag, index, &ops, events) {
             self.dag.discard();
             return Err(Invalid::Content(reason));
         }

@@ -13,17 +13,19 @@ use crate::verify::{Claim, verify_changes};
 impl Replica {
     /// Loads changes from one's own store, in the order in which they were applied; can be called several times, piece by piece. Ids are
     /// checked by hashing, and one signature for each leaf of an author's tree: it vouches for what is before it. Already applied ones are skipped.
-    /// Quotas and proofs do not count here; to be called before anything is applied from elsewhere.
+    /// Quotas and proofs do not count here, and no events are told; to be called before anything is applied from elsewhere.
     ///
     /// # Errors
     /// A record is damaged or does not follow from those before. The replica is empty afterwards.
     pub fn load(&mut self, stored: Vec<Incoming>) -> Result<Outcome, LoadError> {
+        let events = std::mem::replace(&mut self.events, false);
         let result = self.load_checked(stored);
         if result.is_err() {
             let (writer, generation) = (self.writer, self.generation);
             *self = Self::new(self.id, self.limits);
             (self.writer, self.generation) = (writer, generation + 1);
         }
+        self.events = events;
         result
     }
 

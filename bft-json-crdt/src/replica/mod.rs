@@ -155,6 +155,8 @@ pub struct Replica {
     id: DocumentId,
     limits: Limits,
     writer: Option<AuthorId>,
+    /// Whether anybody wants to hear what happens to the document.
+    events: bool,
     dag: Dag,
     document: Document,
     /// What vouches for applied changes whose own signature is not good.
@@ -175,6 +177,7 @@ impl Replica {
             id: document,
             limits,
             writer: None,
+            events: true,
             dag: Dag::new(),
             document: Document::new(),
             vouchers: HashMap::new(),
@@ -198,6 +201,11 @@ impl Replica {
     pub fn set_writer(&mut self, author: Option<AuthorId>) -> Outcome {
         self.writer = author;
         self.finish(Progress::default())
+    }
+
+    /// Whether outcomes tell events, as they do unless told otherwise. Without them, applying is cheaper.
+    pub fn tell_events(&mut self, tell: bool) {
+        self.events = tell;
     }
 
     /// [`Replica::apply_batch`] of one.

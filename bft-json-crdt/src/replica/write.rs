@@ -38,6 +38,9 @@ impl Replica {
             heads.iter().map(|(_, index)| *index),
         );
         let mut tx = Tx::new(std::mem::take(&mut self.dag), std::mem::take(&mut self.document), index);
+        if self.events {
+            tx = tx.with_events();
+        }
         let result = f(&mut tx);
         let finished = tx.finish();
         (self.dag, self.document) = (finished.causality, finished.document);

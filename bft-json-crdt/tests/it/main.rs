@@ -1,6 +1,9 @@
 //! The crate's one integration-test binary.
 
+mod attacks;
 mod codec_round_trip;
+mod convergence;
 mod golden;
 mod refused;
 mod support;
+mod world;
