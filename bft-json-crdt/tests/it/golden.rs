@@ -1,8 +1,4 @@
 //! The committed bytes of every form (docs/protocol.md): changing one of these files is a change of the protocol.
-//!
-//! `SIDE_BLESS_GOLDEN=1` writes files that are missing; it never overwrites one.
-
-use std::path::PathBuf;
 
 use bft_json_crdt::change::{Change, DocumentId, Header, VERSION};
 use bft_json_crdt::evidence::{EquivocationProof, SignedChain, Voucher};
@@ -14,20 +10,13 @@ use bft_json_crdt::verify::verify;
 
 use crate::support::id;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-#[track_caller]
-fn assert_golden(name: &str, bytes: &[u8]) {
-    let path = folder().join(format!("{name}.hex"));
-    // 64 bytes a line, so that a difference shows where it is.
-    let text: String = bytes.chunks(64).map(|line| hex::encode(line) + "\n").collect();
-    if !path.exists() && std::env::var_os("SIDE_BLESS_GOLDEN").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let committed = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(text, committed, "{name}");
+/// Compares bytes with a committed file; a difference prints what the file would have to be.
+macro_rules! assert_golden {
+    ($name:literal, $bytes:expr) => {
+        // 64 bytes a line, so that a difference shows where it is.
+        let text: String = $bytes.chunks(64).map(|line| hex::encode(line) + "\n").collect();
+        assert_eq!(text, include_str!(concat!("../golden/", $name, ".hex")), $name);
+    };
 }
 
 fn own(offset: u32) -> Ref {
@@ -122,16 +111,16 @@ fn header(keypair: &Keypair, before: Option<&Change>, deps: Vec<u8>, time_ms: u6
 fn values_have_their_golden_bytes() {
     let mut bytes = Vec::new();
     every_value().encode(&mut bytes).unwrap();
-    assert_golden("value", &bytes);
+    assert_golden!("value", &bytes);
     assert_eq!(Value::decode(&bytes), Ok(every_value()));
-    assert_golden("value-canonical-json", canonical_json(&every_value()).as_bytes());
+    assert_golden!("value-canonical-json", canonical_json(&every_value()).as_bytes());
 }
 
 #[test]
 fn operations_have_their_golden_bytes() {
     let ops = every_operation();
     let bytes = ops.encode().unwrap();
-    assert_golden("ops", &bytes);
+    assert_golden!("ops", &bytes);
     assert_eq!(Ops::decode(VERSION, &bytes), Ok(ops));
     let empty = Ops::default().encode().unwrap();
     assert_eq!(empty, [0; 4]);
@@ -143,30 +132,29 @@ fn changes_and_evidence_have_their_golden_bytes() {
     let keypair = Keypair::from_seed(&[1; 32]);
     let ops = every_operation().encode().unwrap();
     let first = Change::sign(&keypair, header(&keypair, None, vec![], 0), &[0; 4]);
-    assert_golden("change-first-empty", first.bytes());
+    assert_golden!("change-first-empty", first.bytes());
     let second = Change::sign(&keypair, header(&keypair, Some(&first), vec![3, 9, 0xff], (1 << 53) - 1), &ops);
-    assert_golden("change-full", second.bytes());
+    assert_golden!("change-full", second.bytes());
     let third = Change::sign(&keypair, header(&keypair, Some(&second), (0..32).collect(), 300), &[0; 4]);
-    assert_golden("change-most-deps", third.bytes());
+    assert_golden!("change-most-deps", third.bytes());
     for change in [&first, &second, &third] {
         assert_eq!(Change::decode(change.bytes().clone()).as_ref(), Ok(change));
         assert!(verify(&keypair.author(), CHANGE_SIGNATURE_DOMAIN, &change.id().0, &change.signature()));
     }
 
     let voucher = Voucher(SignedChain::of([&second, &third]).unwrap());
-    assert_golden("voucher", &voucher.encode());
+    assert_golden!("voucher", &voucher.encode());
     assert_eq!(Voucher::decode(&voucher.encode()).unwrap().verify(&first), Ok(()));
     let fork = Change::sign(&keypair, header(&keypair, Some(&first), vec![], 7), &[0; 4]);
     let proof = EquivocationProof::new(voucher.0, SignedChain::of([&fork]).unwrap()).unwrap();
-    assert_golden("equivocation-proof", &proof.encode());
+    assert_golden!("equivocation-proof", &proof.encode());
     assert_eq!(EquivocationProof::decode(&proof.encode()).unwrap().verify(), Ok(()));
 }
 
 /// The bytes that a script derived from the specification alone.
 #[test]
 fn the_independent_change_has_our_bytes() {
-    let script = std::fs::read_to_string(folder().join("independent.txt")).unwrap();
-    let (expected_id, expected) = script.trim().split_once('\n').unwrap();
+    let (expected_id, expected) = include_str!("../golden/independent.txt").trim().split_once('\n').unwrap();
 
     let mut b = OpsBuilder::new();
     // Asked for in another order than used.
