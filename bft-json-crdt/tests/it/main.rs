@@ -3,6 +3,7 @@
 mod attacks;
 mod codec_round_trip;
 mod convergence;
+mod fuzz_replay;
 mod golden;
 mod refused;
 mod support;
