@@ -375,3 +375,6 @@ impl Causality for Dag {
         self.by_id.find(self.hasher.hash_one(id.0), same).map(|number| ChangeIdx(*number))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,12 +96,10 @@ proptest! {
         let honest = MEMBERS - LIARS;
         let mut replicas: Vec<Replica> = Vec::new();
         let mut writers: Vec<Option<Keypair>> = Vec::new();
-        for member in 0..MEMBERS {
-            replicas.push(writer(&keys[member]));
-            writers.push(Some(keys[member].clone()));
-            if member >= honest {
-                replicas.push(writer(&keys[member]));
-                writers.push(Some(keys[member].clone()));
+        for (member, key) in keys.iter().enumerate() {
+            for _ in 0..if member < honest { 1 } else { 2 } {
+                replicas.push(writer(key));
+                writers.push(Some(key.clone()));
             }
         }
         for _ in 0..2 {
