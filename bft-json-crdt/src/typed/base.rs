@@ -85,6 +85,12 @@ pub struct BaseCrdt<T> {
 
 impl<T: CrdtContainer> BaseCrdt<T> {
     /// An empty replica of a document, which writes as the owner of the key pair.
+    ///
+    /// The root of a document is a map; another type is a compile error:
+    /// ```compile_fail,E0080
+    /// # use bft_json_crdt::{BaseCrdt, ListCrdt, change::DocumentId, identity::Keypair};
+    /// BaseCrdt::<ListCrdt<String>>::new(DocumentId([0; 32]), Keypair::from_seed(&[0; 32]));
+    /// ```
     pub fn new(document: DocumentId, keypair: Keypair) -> Self {
         Self::with_limits(document, keypair, Limits::default())
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{SchemaError, SchemaProblem, TransactError, kind_name};
 use super::node::CrdtNode;
 use super::place::Place;
-use super::register::{Encoded, decode, encode};
+use super::register::{Encoded, IntoValue, decode, encode};
 use super::{Ref, place};
 use crate::document::{ContainerIdx, ElementId, Inserted, NewElement};
 use crate::ops::Kind;
@@ -229,6 +229,12 @@ impl<T> DerefMut for Json<T> {
 impl<T> From<T> for Json<T> {
     fn from(value: T) -> Self {
         Self(value)
+    }
+}
+
+impl<T> IntoValue<Json<T>> for T {
+    fn into_value(self) -> Json<T> {
+        Json(self)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ops::Kind;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a CRDT",
     label = "not a CRDT",
-    note = "derive `CrdtNode` for your own structs and enums; use ListCrdt, MapCrdt, TextCrdt, CounterCrdt or LwwRegisterCrdt<{Self}> for plain data"
+    note = "derive `CrdtNode` for your own structs and enums; for plain data use LwwRegisterCrdt<{Self}>, or in a list ListCrdt<Json<{Self}>>"
 )]
 pub trait CrdtNode: Sized {
     /// The kind of the container.

@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::ops::Kind;
 use crate::value::{Value, ValueError};
 
-/// What can be given where a `T` is wanted: a `T`, or a `&str` for a `String`.
+/// What can be given where a `T` is wanted: a `T`, a `&str` for a `String`, or an `X` for a `Json<X>`.
 pub trait IntoValue<T> {
     /// The value.
     fn into_value(self) -> T;

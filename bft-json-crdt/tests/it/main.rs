@@ -7,4 +7,6 @@ mod fuzz_replay;
 mod golden;
 mod refused;
 mod support;
+mod typed;
+mod typed_ui;
 mod world;
