@@ -22,7 +22,6 @@ use crate::replica::{ArchiveError, Incoming, Limits, Outcome, Replica, TransactE
 
 /// A change that was written here, and what came with it.
 #[derive(Debug)]
-#[must_use = "a change exists for the others only once it is stored and sent"]
 pub struct Commit<R = ()> {
     /// The signed change, to be stored and then sent. [`Change::bytes`] is what travels.
     pub change: Change,
