@@ -5,6 +5,7 @@ mod codec_round_trip;
 mod convergence;
 mod fuzz_replay;
 mod golden;
+mod merge;
 mod refused;
 mod support;
 mod typed;
