@@ -8,11 +8,13 @@
 //! - [`names`]: what members and groups may be called
 //! - [`transaction`]: notes, name claims, and whatever later kinds bring
 //! - [`ledger`]: the transactions of all members in the one order, and who is called what
+//! - [`group`]: genesis, replica and ledger, kept in step
 //! - [`block`]: the format of a sealed cut of the history
 //! - [`invitation`]: everything that a newcomer needs, as one text
 
 pub mod block;
 pub mod genesis;
+pub mod group;
 pub mod invitation;
 pub mod ledger;
 pub mod names;
@@ -22,6 +24,7 @@ mod base64url;
 
 pub use block::{Block, BlockId};
 pub use genesis::{Admission, Genesis, GroupId, GroupSpec, Limits, Sealing};
+pub use group::{Admitter, Group, GroupError};
 pub use invitation::Invitation;
 pub use ledger::{Entry, Ledger, Position};
 pub use names::Name;
