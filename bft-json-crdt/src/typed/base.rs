@@ -140,7 +140,8 @@ impl<T: CrdtContainer> BaseCrdt<T> {
     /// `now_ms` is the caller's clock in milliseconds since 1970-01-01 UTC; it orders nothing.
     ///
     /// # Errors
-    /// [`TransactError::Nothing`] if the closure wrote nothing: there is no change then, and nothing to send. For the others see there.
+    /// [`TransactError::Nothing`] if the closure wrote nothing: there is no change then, and nothing to send. If there are more heads than one
+    /// change can name, [`BaseCrdt::acknowledge`] them first. For the others see [`TransactError`].
     pub fn transact<R>(&mut self, now_ms: u64, f: impl FnOnce(&mut T) -> R) -> Result<Commit<R>, TransactError> {
         self.try_transact(now_ms, |root| Ok::<R, TransactError>(f(root)))
     }

@@ -49,6 +49,7 @@ mod base;
 mod counter;
 mod element;
 mod error;
+mod finite;
 mod guard;
 mod list;
 mod map;

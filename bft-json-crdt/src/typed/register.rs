@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{SchemaError, SchemaProblem, TransactError};
+use super::finite::is_finite;
 use super::node::{CrdtContainer, CrdtNode, State};
 use super::place::Place;
 use crate::ops::Kind;
@@ -35,9 +36,23 @@ pub(crate) type Encoded = Result<Value, ValueError>;
 
 /// The JSON form of any serde type.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Encoded {
-    let value = Value::from_serialize(value)?;
-    value.check()?;
-    Ok(value)
+    let encoded = Value::from_serialize(value)?;
+    encoded.check()?;
+    // Only a `null` can have been a float that is not finite.
+    if has_null(&encoded) && !is_finite(value) {
+        return Err(ValueError::NotFinite);
+    }
+    Ok(encoded)
+}
+
+/// Recursion is bounded: the value was checked.
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(entries) => entries.values().any(has_null),
+        _ => false,
+    }
 }
 
 /// Reads a value that stands at or below a place.

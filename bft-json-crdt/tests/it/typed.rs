@@ -8,6 +8,7 @@ use bft_json_crdt::document::TxError;
 use bft_json_crdt::identity::Keypair;
 use bft_json_crdt::ops::Kind;
 use bft_json_crdt::replica::{Limits, Verdict};
+use bft_json_crdt::value::ValueError;
 use bft_json_crdt::{
     Applied, ApplyError, BaseCrdt, CounterCrdt, CrdtNode, EnumCrdt, Json, ListCrdt, LwwRegisterCrdt, MapCrdt,
     MvRegisterCrdt, SchemaError, SchemaProblem, TextCrdt, TransactError, Untyped,
@@ -287,13 +288,25 @@ fn values_that_json_cannot_carry_fail_the_transaction() {
     struct Numbers {
         pairs: LwwRegisterCrdt<BTreeMap<(u8, u8), u8>>,
         big: LwwRegisterCrdt<u128>,
+        rates: ListCrdt<Json<Rates>>,
     }
+    #[derive(Serialize, Deserialize, Clone)]
+    enum Rates {
+        Many { rates: BTreeMap<String, (Option<f32>, f64)> },
+    }
+    let rates = |low: Option<f32>, high: f64| Rates::Many { rates: [("eur".to_string(), (low, high))].into() };
     let mut numbers = BaseCrdt::<Numbers>::new(DocumentId([7; 32]), keypair(1));
     let error = numbers.transact(0, |n| n.pairs.set(BTreeMap::from([((1, 2), 3)])));
     assert!(matches!(&error, Err(TransactError::Value { path, .. }) if path == "/pairs"), "{error:?}");
     let error = numbers.transact(0, |n| n.big.set(u128::MAX));
     assert!(matches!(&error, Err(TransactError::Value { path, .. }) if path == "/big"), "{error:?}");
     assert_eq!(numbers.view(), json!({}));
+    for bad in [rates(Some(f32::NAN), 1.0), rates(None, f64::INFINITY)] {
+        let error = numbers.transact(0, |n| n.rates.push(bad));
+        assert!(matches!(&error, Err(TransactError::Value { error: ValueError::NotFinite, .. })), "{error:?}");
+    }
+    numbers.transact(0, |n| n.rates.push(rates(None, 1.5))).unwrap();
+    assert_eq!(numbers.view(), json!({ "rates": [{ "Many": { "rates": { "eur": [null, 1.5] } } }] }));
 }
 
 #[test]
