@@ -78,7 +78,7 @@ pub struct Inserted {
 }
 
 /// A local change while it is written. It owns document and graph until [`Tx::finish`].
-pub struct Tx<C = Box<dyn Causality + Send + Sync>> {
+pub struct Tx<C = crate::dag::Dag> {
     causality: C,
     document: Document,
     change: ChangeIdx,

@@ -25,8 +25,9 @@ impl Dice {
         ((self.0 >> 33) % sides as u64) as usize
     }
 
+    /// Lists and maps more often than the others: they are where peers meet.
     fn kind(&mut self) -> Kind {
-        Kind::ALL[self.roll(6)]
+        [Kind::List, Kind::List, Kind::Map].get(self.roll(6)).copied().unwrap_or(Kind::ALL[self.roll(6)])
     }
 
     fn value(&mut self) -> Value {
