@@ -44,6 +44,8 @@ close_reasons! {
     TooBig = 1009, "too-big";
     /// A fault of the relay.
     Internal = 1011, "internal";
+    /// The relay starts this group anew; come back at once.
+    Restart = 1012, "restart";
     /// The relay is full; come back later.
     Full = 1013, "full";
     /// No hello, or no complete websocket handshake, came in time.

@@ -41,6 +41,8 @@ pub enum NoticeCode {
     CaughtUp,
     /// 3: the relay's disk takes nothing at the moment: changes are forwarded but not acknowledged.
     NotDurable,
+    /// 4: the relay stores no more of this group: changes are neither forwarded nor acknowledged.
+    GroupFull,
     /// A code that this build does not know.
     Unknown(u64),
 }
@@ -52,6 +54,7 @@ impl NoticeCode {
             NoticeCode::Lagging => 1,
             NoticeCode::CaughtUp => 2,
             NoticeCode::NotDurable => 3,
+            NoticeCode::GroupFull => 4,
             NoticeCode::Unknown(code) => code,
         }
     }
@@ -61,6 +64,7 @@ impl NoticeCode {
             1 => NoticeCode::Lagging,
             2 => NoticeCode::CaughtUp,
             3 => NoticeCode::NotDurable,
+            4 => NoticeCode::GroupFull,
             code => NoticeCode::Unknown(code),
         }
     }
@@ -124,7 +128,13 @@ mod tests {
 
     #[test]
     fn notices_round_trip() {
-        for code in [NoticeCode::Lagging, NoticeCode::CaughtUp, NoticeCode::NotDurable, NoticeCode::Unknown(77)] {
+        for code in [
+            NoticeCode::Lagging,
+            NoticeCode::CaughtUp,
+            NoticeCode::NotDurable,
+            NoticeCode::GroupFull,
+            NoticeCode::Unknown(77),
+        ] {
             let notice = Control::Notice(Notice { code, channel: Channel(3), text: "behind".into() });
             let frame = notice.encode();
             let (channel, payload) = Channel::open(&frame).unwrap();

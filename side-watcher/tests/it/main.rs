@@ -1,0 +1,8 @@
+//! The relay as clients meet it: in-process servers on ports of the system's choice, real sockets, real replicas, a real store.
+
+mod convergence;
+mod hello;
+mod hostile;
+mod limits;
+mod pages;
+mod support;
