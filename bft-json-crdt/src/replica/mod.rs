@@ -71,8 +71,10 @@ impl Default for Limits {
             // An author's burst that overtakes a change in flight; a catch-up comes in causal order and hardly waits at all.
             waiting_changes: 16_384,
             waiting_bytes: 16 << 20,
-            held_back_changes: 4_096,
-            held_back_bytes: 8 << 20,
+            // The longest run of a proven author's changes that a newcomer can take in before the change of somebody else that depends on them: a run
+            // that does not fit cannot be caught up.
+            held_back_changes: 65_536,
+            held_back_bytes: 64 << 20,
             unsupported_changes: 4_096,
             unsupported_bytes: 8 << 20,
             // 40 bytes each.
