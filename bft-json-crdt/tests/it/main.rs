@@ -8,6 +8,7 @@ mod golden;
 mod merge;
 mod refused;
 mod support;
+mod sync;
 mod typed;
 mod typed_ui;
 mod world;
