@@ -1,3 +1,24 @@
-//! The Side node: daemon, console and command line.
+//! The Side node: a daemon that keeps one member's copy of a group's signed history, and its command line.
+//!
+//! - [`cli`] — the command line: one command, one file
+//! - [`daemon`] — the running node; a test starts it in-process
+//! - [`net`] — the way to other members
+//! - [`api`] — the control socket, for other programs of this machine
+//! - [`console`] and [`terminal`] — typing into a running node
+//! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
+//! - [`output`], [`error`] — what people and scripts get to read
+//! - [`clock`] — the wall clock and the random source, read here alone
 
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod console;
+pub mod daemon;
+pub mod error;
+pub mod home;
+pub mod keys;
+pub mod net;
+pub mod output;
+pub mod registry;
 pub mod terminal;

@@ -1,0 +1,77 @@
+//! Asking a running node from another process.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::control::{CONTROL_VERSION, MAX_RESPONSE_BYTES, Request, Response, Verb};
+use crate::error::CommandError;
+use crate::home::NodeHome;
+
+/// How long a node may take to answer: a digest over millions of changes on a loaded machine takes seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a starting node may take until it listens: it reads its whole history before.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two attempts at a starting node.
+const START_PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks the running node. `None` if none is running.
+pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
+    let path = home.control_socket();
+    let stream = match UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        // No socket, or one that a killed process left behind.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(CommandError::io(format!("cannot reach the node through {}", path.display()), &error));
+        }
+    };
+    let response =
+        exchange(&stream, &Request { version: CONTROL_VERSION, verb }).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                CommandError::remote(format!("node {:?} does not answer", home.name()))
+                    .hint("see its console and its log")
+            }
+            _ => CommandError::remote(format!("node {:?} broke off: {error}", home.name()))
+                .hint("it has probably stopped; try again"),
+        })?;
+    match response {
+        Response::Ok(value) => serde_json::from_value(value)
+            .map(Some)
+            .map_err(|e| CommandError::bug(format!("the running node answers in another form: {e}"))),
+        Response::Error(error) => Err(error.into()),
+    }
+}
+
+/// Like [`ask`], for a node that is just starting: tries again until it listens or its process is gone.
+pub fn ask_patiently<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(answer) = ask(home, verb.clone())? {
+            return Ok(Some(answer));
+        }
+        if !home.is_locked() || Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(START_PAUSE);
+    }
+}
+
+fn exchange(stream: &UnixStream, request: &Request) -> io::Result<Response> {
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    (&mut &*stream).write_all(&line)?;
+    let mut answer = Vec::new();
+    BufReader::new(stream).take(MAX_RESPONSE_BYTES).read_until(b'\n', &mut answer)?;
+    if answer.last() != Some(&b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}

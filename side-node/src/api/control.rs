@@ -1,0 +1,148 @@
+//! The control protocol: one JSON object a line, a request and its response, over the Unix socket in the node's folder.
+//!
+//! ```text
+//! → {"version":1,"verb":"note","text":"hello"}
+//! ← {"ok":{…}}      or      ← {"error":{"kind":"user","message":"…","hint":"…"}}
+//! ```
+//!
+//! Several requests may follow each other on one connection. The socket has mode 0600 in a folder of mode 0700: whoever reaches it is the
+//! user that owns the key, so there is no further authentication.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::CommandError;
+
+/// The version of this protocol.
+pub const CONTROL_VERSION: u32 = 1;
+/// Most bytes of a request line: the longest note, each character escaped in JSON, and room for the envelope.
+pub const MAX_REQUEST_BYTES: usize = 6 * side_ledger::transaction::MAX_NOTE_BYTES + 4096;
+/// Most bytes of a response line that a client takes: a history of a million notes.
+pub const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+/// Most connections at once: shells and scripts of one user. Further ones wait in the kernel's queue.
+pub const MAX_CONNECTIONS: usize = 32;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`CONTROL_VERSION`].
+    pub version: u32,
+    /// What is asked.
+    #[serde(flatten)]
+    pub verb: Verb,
+}
+
+/// The verbs, the same ones that the console has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Verb {
+    /// Write a note; answered once it is on disk, with [`crate::daemon::view::Accepted`].
+    Note {
+        /// The text.
+        text: String,
+    },
+    /// The history, or its last entries; answered with [`crate::daemon::view::History`].
+    History {
+        /// How many entries at most; all if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
+    /// Answered with [`crate::daemon::view::Status`].
+    Status,
+    /// Answered with [`crate::daemon::view::Peers`].
+    Peers,
+}
+
+/// What comes back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// The answer to the verb.
+    Ok(serde_json::Value),
+    /// Why there is none.
+    Error(WireError),
+}
+
+/// A [`CommandError`] on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireError {
+    /// `user`, `usage`, `remote` or `bug`.
+    pub kind: String,
+    /// What was tried and why it failed.
+    pub message: String,
+    /// The next step to take.
+    pub hint: Option<String>,
+}
+
+impl From<CommandError> for WireError {
+    fn from(error: CommandError) -> Self {
+        Self {
+            kind: error.blame().label().to_owned(),
+            message: error.message().to_owned(),
+            hint: error.next_step().map(str::to_owned),
+        }
+    }
+}
+
+impl From<WireError> for CommandError {
+    fn from(error: WireError) -> Self {
+        let command_error = match error.kind.as_str() {
+            "usage" => CommandError::usage(error.message),
+            "remote" => CommandError::remote(error.message),
+            "bug" => CommandError::bug(error.message),
+            _ => CommandError::user(error.message),
+        };
+        match error.hint {
+            Some(hint) => command_error.hint(hint),
+            None => command_error,
+        }
+    }
+}
+
+/// Reads a request line.
+pub fn parse_request(line: &[u8]) -> Result<Verb, CommandError> {
+    let request: Request = serde_json::from_slice(line).map_err(|e| {
+        CommandError::usage(format!("this is no control request: {e}")).hint("see the protocol in api/control.rs")
+    })?;
+    if request.version != CONTROL_VERSION {
+        return Err(CommandError::usage(format!("control protocol version {} is not spoken here", request.version))
+            .hint(format!("this node speaks version {CONTROL_VERSION}: use the side-node that runs it")));
+    }
+    Ok(request.verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_keep_their_form() {
+        let line = r#"{"version":1,"verb":"note","text":"hi"}"#;
+        assert_eq!(parse_request(line.as_bytes()).unwrap(), Verb::Note { text: "hi".into() });
+        let verb = Verb::History { limit: Some(3) };
+        let text = serde_json::to_string(&Request { version: CONTROL_VERSION, verb: verb.clone() }).unwrap();
+        assert_eq!(text, r#"{"version":1,"verb":"history","limit":3}"#);
+        assert_eq!(parse_request(text.as_bytes()).unwrap(), verb);
+        assert_eq!(parse_request(br#"{"version":1,"verb":"history"}"#).unwrap(), Verb::History { limit: None });
+    }
+
+    #[test]
+    fn other_versions_verbs_and_garbage_are_refused() {
+        for (line, part) in [
+            (r#"{"version":2,"verb":"status"}"#, "version 2"),
+            (r#"{"version":1,"verb":"dance"}"#, "no control request"),
+            ("garbage", "no control request"),
+            ("", "no control request"),
+        ] {
+            assert!(parse_request(line.as_bytes()).unwrap_err().to_string().contains(part), "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_survive_the_way() {
+        let error = CommandError::remote("no relay").hint("start one");
+        let back: CommandError = WireError::from(error).into();
+        assert_eq!(back.message(), "no relay");
+        assert_eq!(back.next_step(), Some("start one"));
+        assert_eq!(back.blame(), crate::error::Blame::Remote);
+    }
+}

@@ -1,0 +1,232 @@
+//! `side-node init NAME`: makes a node's folder and key, once.
+//!
+//! The folder is put together under another name and appears as a whole; then the node is entered in the registry. Whoever is interrupted in
+//! between runs `init` again, which enters the finished folder.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use clap::Args;
+use serde::Serialize;
+use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Sealing};
+
+use crate::cli::{Globals, RelayArgs};
+use crate::clock;
+use crate::config::{TEMPLATE, check_relay};
+use crate::daemon::{disk, membership};
+use crate::error::CommandError;
+use crate::home::{NodeHome, Root, create_private_dir_all, create_secret_file};
+use crate::keys;
+use crate::registry::{LocalGroup, LocalNode, LockedRegistry};
+
+/// The name of a group that is founded without one.
+const DEFAULT_GROUP_NAME: &str = "side";
+/// Time between blocks of a group that is founded without further words.
+const DEFAULT_BLOCK_INTERVAL_MS: u64 = 5_000;
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  side-node init node1                          the first in a root founds a group
+  side-node init node1 --group-name friends     and gives it a name
+  side-node init node2                          later ones join it
+  side-node init node3 --join side://…          joins the group of an invitation
+
+A node that exists is never overwritten.")]
+pub struct InitArgs {
+    /// What the node is called: letters, digits, `-`, `_` and `.`
+    pub name: Name,
+    /// Join the group of this invitation (see `invite`)
+    #[arg(long, value_name = "INVITATION", conflicts_with = "group_name")]
+    pub join: Option<String>,
+    /// Found a group of this name, even if the root has one already
+    #[arg(long, value_name = "NAME")]
+    pub group_name: Option<Name>,
+    /// Where the relay is.
+    #[command(flatten)]
+    pub relay: RelayArgs,
+}
+
+/// What `init` made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Made {
+    /// The node's name.
+    pub node: String,
+    /// Its folder.
+    pub home: String,
+    /// Its public key.
+    pub key: String,
+    /// Its group's id.
+    pub group: String,
+    /// Its group's name.
+    pub group_name: String,
+    /// Whether the group is new.
+    pub founded: bool,
+    /// The next command.
+    pub next: String,
+}
+
+/// Runs `init`.
+pub fn run(globals: &Globals, args: InitArgs) -> Result<(), CommandError> {
+    let root = globals.root()?;
+    let made = init(&root, &args)?;
+    globals.output().result(&made, || {
+        let how = if made.founded { "founded" } else { "joined" };
+        format!(
+            "made node {} in {}\n  key    {}\n  group  {} ({}), {how}\nnext: {}",
+            made.node, made.home, made.key, made.group_name, made.group, made.next
+        )
+    })
+}
+
+/// Makes a node.
+pub fn init(root: &Root, args: &InitArgs) -> Result<Made, CommandError> {
+    let joined = args
+        .join
+        .as_deref()
+        .map(|text| text.parse::<Invitation>())
+        .transpose()
+        .map_err(|e| CommandError::user(format!("cannot join: {e}")))?;
+    let relay = args.relay.given();
+    if let Some(relay) = &relay {
+        check_relay(relay)?;
+    }
+    root.create()?;
+    let mut registry = LockedRegistry::open(root)?;
+    let home = root.node(args.name.as_str());
+    let known = registry.registry.nodes.contains_key(&args.name);
+    if known || (home.path().exists() && !home.exists()) {
+        return Err(exists_already(&home));
+    }
+
+    let mut founded = false;
+    let (invitation, key) = if home.exists() {
+        // Put together by an `init` that did not come to its end, or moved here from another root.
+        if joined.is_some() || args.group_name.is_some() {
+            return Err(exists_already(&home));
+        }
+        (membership::load(&home)?, keys::load(&home.key_file())?)
+    } else {
+        let staged = Staged::new(root, &args.name)?;
+        let key = keys::create(&staged.home.key_file())?;
+        let own_group = match (&joined, &args.group_name, &registry.registry.home_group) {
+            (Some(invitation), _, _) => Some(invitation.clone()),
+            (None, None, Some(id)) => Some(home_group(root, &registry, id)?),
+            _ => None,
+        };
+        let invitation = match own_group {
+            Some(invitation) => invitation,
+            None => {
+                founded = true;
+                let name = match &args.group_name {
+                    Some(name) => name.clone(),
+                    None => Name::new(DEFAULT_GROUP_NAME).map_err(|e| CommandError::bug(e.to_string()))?,
+                };
+                found(name, key.author(), relay.clone())?
+            }
+        };
+        let write = |path: &std::path::Path, text: &str| {
+            create_secret_file(path, text.as_bytes())
+                .map_err(|e| CommandError::io(format!("cannot write {}", path.display()), &e))
+        };
+        write(&staged.home.group_file(), &format!("{invitation}\n"))?;
+        write(&staged.home.config_file(), TEMPLATE)?;
+        disk::create(root, &staged.home, &key.author().to_string())?;
+        staged.publish(&home)?;
+        (invitation, key)
+    };
+
+    let id = invitation.group().to_string();
+    let group_name = invitation.genesis().name().to_string();
+    let node = LocalNode { key: key.author().to_string(), group: id.clone() };
+    registry.registry.nodes.insert(args.name.clone(), node);
+    registry
+        .registry
+        .groups
+        .entry(id.clone())
+        .or_insert_with(|| LocalGroup { name: group_name.clone(), invitation: invitation.to_string() });
+    registry.registry.home_group.get_or_insert_with(|| id.clone());
+    registry.save()?;
+    Ok(Made {
+        node: args.name.to_string(),
+        home: home.path().display().to_string(),
+        key: key.author().to_string(),
+        group: id,
+        group_name,
+        founded,
+        next: format!("side-node run {}", args.name),
+    })
+}
+
+fn exists_already(home: &NodeHome) -> CommandError {
+    CommandError::user(format!("{} exists already", home.path().display())).hint(format!(
+        "nothing is ever overwritten: run it with `side-node run {}`, or choose another name",
+        home.name()
+    ))
+}
+
+fn home_group(root: &Root, registry: &LockedRegistry, id: &str) -> Result<Invitation, CommandError> {
+    let damaged = |why: String| {
+        CommandError::user(format!("{} is damaged: {why}", root.registry_file().display()))
+            .hint("join with an invitation: side-node init NAME --join \"$(side-node invite OTHER_NODE)\"")
+    };
+    let group = registry.registry.groups.get(id).ok_or_else(|| damaged(format!("it does not describe group {id}")))?;
+    group.invitation.parse().map_err(|e| damaged(format!("{e}")))
+}
+
+fn found(
+    name: Name,
+    founder: bft_json_crdt::identity::AuthorId,
+    relay: Option<String>,
+) -> Result<Invitation, CommandError> {
+    let genesis = Genesis::new(GroupSpec {
+        name,
+        created_ms: clock::now_ms(),
+        nonce: clock::random()?,
+        founders: vec![founder],
+        admission: Admission::Open,
+        allocation: Default::default(),
+        sealing: Sealing::Leader { interval_ms: DEFAULT_BLOCK_INTERVAL_MS },
+        limits: Limits::default(),
+    })
+    .map_err(|e| CommandError::bug(format!("cannot found a group: {e}")))?;
+    Invitation::new(genesis, relay.into_iter().collect()).map_err(|e| CommandError::usage(e.to_string()))
+}
+
+/// A folder that is being put together; removed unless it is published.
+struct Staged {
+    home: NodeHome,
+    published: bool,
+}
+
+impl Staged {
+    fn new(root: &Root, name: &Name) -> Result<Self, CommandError> {
+        // Names begin with a letter or a digit, so this is no node's folder. The registry's lock keeps other `init`s away.
+        let home = root.node(&format!(".new-{name}"));
+        let what = || format!("cannot create {}", home.path().display());
+        match fs::remove_dir_all(home.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(CommandError::io(what(), &error)),
+            _ => {}
+        }
+        create_private_dir_all(home.path()).map_err(|e| CommandError::io(what(), &e))?;
+        Ok(Self { home, published: false })
+    }
+
+    fn publish(mut self, home: &NodeHome) -> Result<(), CommandError> {
+        // `rename` replaces an empty folder at most, and the caller has seen that there is none.
+        fs::rename(self.home.path(), home.path())
+            .and_then(|()| crate::home::sync_parent(home.path()))
+            .map_err(|e| CommandError::io(format!("cannot create {}", home.path().display()), &e))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_dir_all(self.home.path());
+        }
+    }
+}

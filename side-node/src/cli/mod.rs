@@ -1,0 +1,172 @@
+//! The command line: the tree of commands, and the way from arguments to an exit code.
+
+pub mod commands;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::error::CommandError;
+use crate::home::Root;
+use crate::output::{Output, print_line};
+
+const EXAMPLES: &str = "\
+First steps (a relay runs: see side-watcher):
+  side-node init node1                 make a node; the first one founds a group
+  side-node init node2                 the next ones on this machine join it
+  side-node run node1                  type: each line is a signed note to the group
+
+From another shell, while the node runs:
+  side-node note node1 \"hello\"
+  side-node history node1 --json
+  side-node status node1
+
+On another machine:
+  side-node invite node1               prints side://…
+  side-node init node3 --join side://…
+
+Exit codes: 0 done, 1 you can mend it, 2 wrong usage, 3 a server cannot be reached, 255 a bug of ours.";
+
+/// A member of a group that shares a signed history, with nobody to trust.
+#[derive(Debug, Parser)]
+#[command(name = "side-node", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Globals {
+    /// The folder that holds the nodes of this machine [env: SIDE_HOME] [default: ~/.side]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub home: Option<PathBuf>,
+    /// Print JSON, errors included
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more to stderr (-v info, -vv debug, -vvv trace)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Globals {
+    /// The root folder.
+    pub fn root(&self) -> Result<Root, CommandError> {
+        Root::find(self.home.clone())
+    }
+
+    /// How results are printed.
+    pub fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+}
+
+/// Where the relay is, for the commands that need one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RelayArgs {
+    /// The relay's address [env: SIDE_RELAY] [default: config.toml, the invitation, ws://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    pub relay: Option<String>,
+}
+
+impl RelayArgs {
+    /// Flag, else environment.
+    pub fn given(&self) -> Option<String> {
+        self.relay.clone().or_else(|| std::env::var(crate::config::RELAY_VARIABLE).ok().filter(|v| !v.is_empty()))
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a node: its folder and its key. The first one in a root founds a group, later ones join it
+    Init(commands::init::InitArgs),
+    /// Run a node: type notes, see those of others
+    Run(commands::run::RunArgs),
+    /// Print an invitation to the node's group: one line that `init --join` takes
+    Invite(commands::invite::InviteArgs),
+    /// Write a note, signed and on disk when this returns
+    Note(commands::note::NoteArgs),
+    /// Print the group's history as this node knows it
+    History(commands::history::HistoryArgs),
+    /// Print how it stands with the node
+    Status(commands::status::StatusArgs),
+    /// Print who has written to the group
+    Peers(commands::peers::PeersArgs),
+}
+
+/// Runs a command line; the result is the process's exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")),
+    };
+    let output = cli.globals.output();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CommandError> {
+    match cli.command {
+        Command::Init(args) => commands::init::run(&cli.globals, args),
+        Command::Run(args) => commands::run::run(&cli.globals, args),
+        Command::Invite(args) => commands::invite::run(&cli.globals, args),
+        Command::Note(args) => commands::note::run(&cli.globals, args),
+        Command::History(args) => commands::history::run(&cli.globals, args),
+        Command::Status(args) => commands::status::run(&cli.globals, args),
+        Command::Peers(args) => commands::peers::run(&cli.globals, args),
+    }
+}
+
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = print_line(error.to_string().trim_end());
+            ExitCode::SUCCESS
+        }
+        _ if json => {
+            let text = error.to_string();
+            let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+            let error = CommandError::usage(message).hint("side-node --help");
+            Output { json }.error(&error);
+            error.exit_code()
+        }
+        _ => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_its_name_with_and_without_dashes() {
+        for args in [&["side-node", "run", "node1"][..], &["side-node", "run", "--", "node1"]] {
+            let Command::Run(run) = Cli::try_parse_from(args).unwrap().command else { panic!("not run") };
+            assert_eq!(run.name.as_str(), "node1");
+        }
+    }
+}

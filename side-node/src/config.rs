@@ -1,0 +1,198 @@
+//! The node's settings: flag, else environment, else `config.toml`, else the default.
+//!
+//! Flags and environment come from the command line ([`crate::cli`]); this file reads `config.toml` and merges. A key that this version
+//! does not know is refused, together with the nearest one that it does: a misspelt setting that is silently ignored costs an evening.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::error::CommandError;
+
+/// The environment variable that names the relay.
+pub const RELAY_VARIABLE: &str = "SIDE_RELAY";
+/// Where the relay is looked for unless somebody says otherwise.
+pub const DEFAULT_RELAY: &str = "ws://127.0.0.1:8080";
+/// What is logged unless somebody says otherwise (the syntax is that of `tracing_subscriber::EnvFilter`).
+pub const DEFAULT_LOG: &str = "warn";
+/// Most bytes of a configuration file: it holds a few lines.
+const MAX_CONFIG_BYTES: u64 = 64 << 10;
+/// The keys that a configuration file may have.
+const KEYS: [&str; 2] = ["relay", "log"];
+
+/// What a new node's `config.toml` says: nothing, with an example of everything.
+pub const TEMPLATE: &str = "\
+# Settings of this node. Flags and environment variables go before them.
+
+# Where the relay listens.
+# relay = \"ws://127.0.0.1:8080\"
+
+# What is logged to stderr: error, warn, info, debug, trace, or a filter like \"warn,side_node=debug\".
+# log = \"warn\"
+";
+
+/// What a configuration file says; `None` where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// The relay's address.
+    pub relay: Option<String>,
+    /// The log filter.
+    pub log: Option<String>,
+}
+
+impl ConfigFile {
+    /// Reads the file. A missing file says nothing.
+    pub fn load(path: &Path) -> Result<Self, CommandError> {
+        let what = || format!("cannot read {}", path.display());
+        match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(CommandError::io(what(), &error)),
+            Ok(metadata) if metadata.len() > MAX_CONFIG_BYTES => {
+                return Err(CommandError::user(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", path.display()))
+                    .hint("a configuration has a few lines; is this another file?"));
+            }
+            Ok(_) => {}
+        }
+        let text = fs::read_to_string(path).map_err(|e| CommandError::io(what(), &e))?;
+        Self::parse(&text).map_err(|(message, hint)| {
+            let error = CommandError::user(format!("{}: {message}", path.display()));
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error.hint("mend the line, or put a # before it"),
+            }
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| (e.to_string().trim_end().to_owned(), None))?;
+        let mut config = Self::default();
+        for (key, value) in table {
+            let slot = match key.as_str() {
+                "relay" => &mut config.relay,
+                "log" => &mut config.log,
+                unknown => {
+                    let hint = match nearest(unknown, KEYS) {
+                        Some(known) => format!("did you mean {known:?}?"),
+                        None => format!("the known keys are: {}", KEYS.join(", ")),
+                    };
+                    return Err((format!("unknown key {unknown:?}"), Some(hint)));
+                }
+            };
+            match value {
+                toml::Value::String(text) => *slot = Some(text),
+                other => {
+                    let hint = format!("write it in quotes: {key} = \"…\"");
+                    return Err((format!("{key} must be a text, not {}", other.type_str()), Some(hint)));
+                }
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// The settings that a running node uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The relay's address: `ws://` or `wss://`.
+    pub relay: String,
+    /// The log filter.
+    pub log: String,
+}
+
+impl Settings {
+    /// Merges what flag or environment said (`None` where neither did) with the file and the defaults. `verbosity` counts `-v`.
+    pub fn resolve(
+        relay: Option<String>,
+        verbosity: u8,
+        file: ConfigFile,
+        known_relays: &[String],
+    ) -> Result<Self, CommandError> {
+        let relay =
+            relay.or(file.relay).or_else(|| known_relays.first().cloned()).unwrap_or_else(|| DEFAULT_RELAY.to_owned());
+        check_relay(&relay)?;
+        let log = match verbosity {
+            0 => file.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            1 => "info".to_owned(),
+            2 => "debug".to_owned(),
+            _ => "trace".to_owned(),
+        };
+        Ok(Self { relay, log })
+    }
+}
+
+/// Refuses what is no websocket address, before a connection loop tries it for ever.
+pub fn check_relay(address: &str) -> Result<(), CommandError> {
+    let rest = address.strip_prefix("ws://").or_else(|| address.strip_prefix("wss://"));
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace)) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!("{address:?} is no address of a relay"))
+        .hint(format!("an address looks like {DEFAULT_RELAY} (see --relay, {RELAY_VARIABLE} and config.toml)")))
+}
+
+/// The known word that `word` was most likely meant to be, if any is near enough.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Half of the letters may be wrong: more is another word.
+    let limit = word.chars().count().div_ceil(2).min(3);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= limit || (word.len() >= 2 && candidate.starts_with(word)))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let (message, hint) = ConfigFile::parse("rellay = \"ws://x\"").unwrap_err();
+        assert_eq!(message, "unknown key \"rellay\"");
+        assert_eq!(hint.unwrap(), "did you mean \"relay\"?");
+        let (_, hint) = ConfigFile::parse("entirely_else = 1").unwrap_err();
+        assert!(hint.unwrap().contains("relay, log"));
+    }
+
+    #[test]
+    fn wrong_types_and_wrong_syntax_are_refused() {
+        assert!(ConfigFile::parse("relay = 8080").unwrap_err().0.contains("must be a text"));
+        assert!(ConfigFile::parse("relay = ").is_err());
+    }
+
+    #[test]
+    fn the_template_says_nothing_and_its_examples_parse() {
+        assert_eq!(ConfigFile::parse(TEMPLATE), Ok(ConfigFile::default()));
+        let uncommented: String = TEMPLATE
+            .lines()
+            .map(|line| if line.contains(" = ") { line.trim_start_matches("# ") } else { "" })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = ConfigFile::parse(&uncommented).unwrap();
+        assert_eq!(config.relay.as_deref(), Some(DEFAULT_RELAY));
+        assert_eq!(config.log.as_deref(), Some(DEFAULT_LOG));
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
+        let file = ConfigFile { relay: Some("ws://file:1".into()), log: None };
+        let relay = |flag: Option<&str>, file: &ConfigFile, known: &[String]| {
+            Settings::resolve(flag.map(str::to_owned), 0, file.clone(), known).unwrap().relay
+        };
+        let invited = ["ws://invited:2".to_owned()];
+        assert_eq!(relay(Some("ws://flag:1"), &file, &invited), "ws://flag:1");
+        assert_eq!(relay(None, &file, &invited), "ws://file:1");
+        assert_eq!(relay(None, &ConfigFile::default(), &invited), "ws://invited:2");
+        assert_eq!(relay(None, &ConfigFile::default(), &[]), DEFAULT_RELAY);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in ["", "127.0.0.1:8080", "http://x", "ws://", "ws:///x", "ws://a b"] {
+            assert!(check_relay(bad).is_err(), "{bad:?}");
+        }
+        check_relay("wss://relay.example/path").unwrap();
+    }
+}

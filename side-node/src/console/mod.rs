@@ -1,0 +1,245 @@
+//! The console of a running node: what is typed becomes notes and commands, what happens is shown.
+//!
+//! ```text
+//! editor thread  ─┐                      ┌─▶ printer thread ─▶ stdout            (lines)
+//! or line thread ─┴─ Typed ─▶ this task ─┴─▶ reedline's external printer         (editor: never tears the typed line)
+//! ```
+//! With `--json` every line of output is one JSON object with a field `event`, and there is no editor.
+
+mod commands;
+mod editor;
+pub mod log;
+mod printer;
+
+use serde_json::json;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::{Announcement, Daemon, Mailbox};
+use crate::error::CommandError;
+use crate::home::NodeHome;
+use crate::output::{self, Output};
+use crate::terminal::{ConsoleMode, End, Input, LineInput};
+use commands::Typed;
+use printer::Printer;
+
+/// Typed lines that wait for the node. A pipe that is faster waits.
+const TYPED: usize = 16;
+
+/// Runs the console until somebody quits, `stop` is cancelled, or the node fails.
+pub async fn run(
+    daemon: &mut Daemon,
+    home: &NodeHome,
+    output: Output,
+    stop: CancellationToken,
+) -> Result<(), CommandError> {
+    let mode = if output.json { ConsoleMode::Lines } else { ConsoleMode::detect() };
+    let (typed, mut lines) = mpsc::channel(TYPED);
+    let editor = match mode {
+        ConsoleMode::Editor => Some(editor::Editor::start(home, typed.clone())?),
+        ConsoleMode::Lines => {
+            start_lines(typed)?;
+            None
+        }
+    };
+    let printer = match &editor {
+        Some(editor) => Printer::editor(editor.printer()),
+        None => Printer::stdout()?,
+    };
+    let mut console =
+        Console { mailbox: daemon.mailbox().clone(), announcements: daemon.take_announcements(), printer, output };
+    let ended = console.converse(daemon, &mut lines, &stop).await;
+    if let Some(editor) = editor {
+        editor.end().await;
+    }
+    console.printer.close().await;
+    ended
+}
+
+fn start_lines(typed: mpsc::Sender<Typed>) -> Result<(), CommandError> {
+    let read = move || {
+        let mut input = LineInput::stdin();
+        loop {
+            let next = match input.next_input() {
+                Ok(Input::Line(line)) => Typed::Line(line),
+                Ok(Input::Refused(why)) => Typed::Refused(why.to_string()),
+                Ok(Input::End(End::Stream)) => return,
+                Ok(Input::End(_)) => Typed::Quit,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read what is typed");
+                    return;
+                }
+            };
+            let last = matches!(next, Typed::Quit);
+            if typed.blocking_send(next).is_err() || last {
+                return;
+            }
+        }
+    };
+    // A plain thread: it may be in `read` for ever, and a runtime would wait for it.
+    let thread = std::thread::Builder::new().name("side-console".into()).spawn(read);
+    thread.map(drop).map_err(|e| CommandError::io("cannot start the console's thread", &e))
+}
+
+/// Whether the console goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    On,
+    Quit,
+}
+
+struct Console {
+    mailbox: Mailbox,
+    announcements: broadcast::Receiver<Announcement>,
+    printer: Printer,
+    output: Output,
+}
+
+impl Console {
+    async fn converse(
+        &mut self,
+        daemon: &mut Daemon,
+        lines: &mut mpsc::Receiver<Typed>,
+        stop: &CancellationToken,
+    ) -> Result<(), CommandError> {
+        self.greet(daemon).await;
+        let mut typing = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                announcement = self.announcements.recv() => match announcement {
+                    Ok(announcement) => self.announce(announcement).await,
+                    Err(RecvError::Lagged(missed)) => self.missed(missed).await,
+                    Err(RecvError::Closed) => return Err(daemon.failed().await),
+                },
+                error = daemon.failed() => return Err(error),
+                typed = lines.recv(), if typing => match typed {
+                    Some(typed) => if self.obey(typed).await == Flow::Quit { break },
+                    // A pipe has ended. A node without a person keeps running.
+                    None => typing = false,
+                },
+            }
+        }
+        self.catch_up().await;
+        Ok(())
+    }
+
+    async fn greet(&mut self, daemon: &Daemon) {
+        let status = &daemon.ready().status;
+        let relay = status.relay.as_ref().map_or("", |relay| relay.url.as_str());
+        if self.output.json {
+            self.event("ready", json!({ "status": status })).await;
+            return;
+        }
+        self.line(format!(
+            "{} is ready in group {} ({}), {} entries, relay {relay}",
+            status.node,
+            output::printable(&status.group_name),
+            output::short(&status.group),
+            status.entries
+        ))
+        .await;
+        if let Some(reason) = &status.read_only {
+            self.line(format!("read-only: {reason}")).await;
+        }
+        self.line("Type a line to write a note, /help for the commands.".to_owned()).await;
+    }
+
+    /// Shows what was announced so far.
+    async fn catch_up(&mut self) {
+        loop {
+            match self.announcements.try_recv() {
+                Ok(announcement) => self.announce(announcement).await,
+                Err(TryRecvError::Lagged(missed)) => self.missed(missed).await,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn announce(&mut self, announcement: Announcement) {
+        match announcement {
+            Announcement::Entry { entry, own } if self.output.json => {
+                self.event("entry", json!({ "own": own, "entry": entry })).await;
+            }
+            Announcement::Entry { entry, own } => self.line(output::entry_line(&entry, own)).await,
+            Announcement::Notice(text) if self.output.json => self.event("notice", json!({ "text": text })).await,
+            Announcement::Notice(text) => self.line(format!("-- {text}")).await,
+        }
+    }
+
+    async fn missed(&mut self, count: u64) {
+        let text = format!("{count} messages came faster than they could be shown; /history has them all");
+        self.announce(Announcement::Notice(text)).await;
+    }
+
+    async fn obey(&mut self, typed: Typed) -> Flow {
+        let command = match commands::parse(typed) {
+            Ok(Some(command)) => command,
+            Ok(None) => return Flow::On,
+            Err(error) => {
+                self.error(&error).await;
+                return Flow::On;
+            }
+        };
+        let shown = match command {
+            commands::Command::Quit => return Flow::Quit,
+            commands::Command::Help => self.answer("help", &commands::HELP, |help| (*help).to_owned()).await,
+            commands::Command::Note(text) => self.mailbox.note(&text).await.map(drop),
+            commands::Command::History(limit) => match self.mailbox.history(limit).await {
+                Ok(history) => self.answer("history", &history, output::history).await,
+                Err(error) => Err(error),
+            },
+            commands::Command::Peers => match self.mailbox.peers().await {
+                Ok(peers) => self.answer("peers", &peers, output::peers).await,
+                Err(error) => Err(error),
+            },
+            commands::Command::Status => match self.mailbox.status().await {
+                Ok(status) => self.answer("status", &status, output::status).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = shown {
+            self.error(&error).await;
+        }
+        self.catch_up().await;
+        Flow::On
+    }
+
+    async fn answer<T: serde::Serialize>(
+        &mut self,
+        verb: &str,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), CommandError> {
+        // What happened before the answer stands before it.
+        self.catch_up().await;
+        if self.output.json {
+            let value = crate::daemon::to_json(value)?;
+            self.event("answer", json!({ "verb": verb, "answer": value })).await;
+        } else {
+            self.line(text(value).trim_end().to_owned()).await;
+        }
+        Ok(())
+    }
+
+    async fn error(&mut self, error: &CommandError) {
+        if self.output.json {
+            self.event("error", error.to_json()).await;
+        } else {
+            self.line(format!("error: {error}")).await;
+        }
+    }
+
+    async fn event(&mut self, event: &str, mut fields: serde_json::Value) {
+        if let Some(object) = fields.as_object_mut() {
+            object.insert("event".to_owned(), event.into());
+        }
+        self.line(fields.to_string()).await;
+    }
+
+    async fn line(&mut self, line: String) {
+        self.printer.line(line).await;
+    }
+}

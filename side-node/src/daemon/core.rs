@@ -1,0 +1,380 @@
+//! A node's group in memory, and what of it has yet to go to disk. No task, no socket: the running daemon and the commands that work on a
+//! stopped node share it.
+//!
+//! Rule: whatever changes the group is *staged*. Whoever holds the core commits what is staged and only then shows, answers or sends
+//! anything that follows from it.
+
+use std::collections::HashMap;
+
+use bft_json_crdt::causality::ChangeIdx;
+use bft_json_crdt::change::{Change, ChangeId};
+use bft_json_crdt::evidence::{EquivocationProof, Voucher};
+use bft_json_crdt::identity::{AuthorId, Keypair};
+use bft_json_crdt::replica::{Incoming, Limits, Replica, TransactError, Verdict};
+use bytes::Bytes;
+use side_ledger::group::{Group, GroupError, Merged, Taken};
+use side_ledger::{Entry, Genesis, GroupId, Name, Position, Transaction};
+use side_store::{Batch, LoadBounds, Store, Write};
+
+use super::view::{Equivocator, History, Member, Peers, RelayStatus, Status};
+use crate::error::CommandError;
+
+/// What came of something that a peer sent.
+#[derive(Debug, Default)]
+pub struct Digested {
+    /// Places of new entries.
+    pub entries: Vec<Position>,
+    /// Ids that something waits for.
+    pub missing: Vec<ChangeId>,
+    /// Members that are newly proven to have forked their chain.
+    pub equivocators: Vec<AuthorId>,
+    /// How many things were refused of which the sender is to blame.
+    pub refused: u64,
+}
+
+/// The group as one node holds it.
+pub struct Core {
+    name: Name,
+    keypair: Keypair,
+    group: Group,
+    staged: Batch,
+    read_only: Option<CommandError>,
+    /// The heads' digest, and the digest at those heads: it costs a walk over everything.
+    digest: Option<([u8; 32], [u8; 32])>,
+}
+
+impl Core {
+    /// Reads the group from the store; adds it if it is not there yet (staged, as everything).
+    pub fn load(name: Name, genesis: Genesis, keypair: Keypair, store: &mut impl Store) -> Result<Self, CommandError> {
+        let id = genesis.id();
+        let known = store.groups().map_err(store_error)?.iter().any(|record| record.group == id);
+        let staged = if known { Batch::new() } else { Batch::new().group(&genesis) };
+        let group = Group::open(genesis, Some(keypair.author()), Limits::default());
+        let mut core = Self { name, keypair, group, staged, read_only: None, digest: None };
+        if known {
+            core.load_changes(store)?;
+            for proof in store.proofs(&id).map_err(store_error)? {
+                let proof = EquivocationProof::decode(&proof)
+                    .map_err(|e| damaged(format!("a stored proof is malformed: {e}")))?;
+                core.group.apply_proof(proof).ok_or_else(|| damaged("a stored proof is not good"))?;
+            }
+        }
+        Ok(core)
+    }
+
+    fn load_changes(&mut self, store: &mut impl Store) -> Result<(), CommandError> {
+        let mut from = 0;
+        loop {
+            let records = store.load(&self.id(), from, LoadBounds::default()).map_err(store_error)?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let mut incoming = Vec::with_capacity(records.len());
+            for (at, record) in records.into_iter().enumerate() {
+                let voucher = record.voucher.map(|bytes| Voucher::decode(&bytes)).transpose();
+                let voucher =
+                    voucher.map_err(|e| damaged(format!("the voucher of record {}: {e}", from + at as u64)))?;
+                incoming.push(Incoming { change: record.change, voucher });
+            }
+            let count = incoming.len() as u64;
+            self.group.load(incoming).map_err(|e| damaged(format!("{e} (counted from record {from})")))?;
+            from += count;
+        }
+    }
+
+    fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    /// The node's own key.
+    pub fn author(&self) -> AuthorId {
+        self.keypair.author()
+    }
+
+    /// The key pair.
+    pub fn keypair(&self) -> &Keypair {
+        &self.keypair
+    }
+
+    /// What the group is founded on.
+    pub fn genesis(&self) -> &Genesis {
+        self.group.genesis()
+    }
+
+    /// The changes and the document.
+    pub fn replica(&self) -> &Replica {
+        self.group.replica()
+    }
+
+    /// Whether something has to go to disk before anything is shown.
+    pub fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Takes what has to go to disk.
+    pub fn take_staged(&mut self) -> Batch {
+        std::mem::take(&mut self.staged)
+    }
+
+    /// Refuses every write with `reason` from now on.
+    pub fn set_read_only(&mut self, reason: CommandError) {
+        self.read_only = Some(reason);
+    }
+
+    /// Allows writing again; answers whether it was forbidden.
+    pub fn allow_writing(&mut self) -> bool {
+        self.read_only.take().is_some()
+    }
+
+    /// Whether writes are refused.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.is_some()
+    }
+
+    /// An entry of the history.
+    pub fn entry(&self, position: &Position) -> Option<Entry> {
+        self.group.ledger().get(position)
+    }
+
+    /// What a member is called, or the beginning of its key.
+    pub fn name_of(&self, author: &AuthorId) -> String {
+        self.group.ledger().name_of(author).unwrap_or_else(|| crate::output::short(&author.to_string()).to_owned())
+    }
+
+    /// Whether nobody else has written to the group.
+    pub fn is_alone(&self) -> bool {
+        self.replica().authors().all(|author| author == self.author())
+    }
+
+    /// Writes a note.
+    pub fn note(&mut self, text: &str, now_ms: u64) -> Result<Position, CommandError> {
+        let transaction = Transaction::note(text, self.genesis().spec().limits.note_bytes)
+            .map_err(|e| CommandError::user(format!("cannot write the note: {e}")))?;
+        self.write(transaction, now_ms)
+    }
+
+    /// Claims the node's name, unless it has claimed one before. Done at the first run, so that histories show names.
+    pub fn claim_name(&mut self, now_ms: u64) -> Result<Option<Position>, CommandError> {
+        if self.group.ledger().name_of(&self.author()).is_some() {
+            return Ok(None);
+        }
+        self.write(Transaction::name(&self.name), now_ms).map(Some)
+    }
+
+    fn write(&mut self, transaction: Transaction, now_ms: u64) -> Result<Position, CommandError> {
+        if let Some(reason) = &self.read_only {
+            return Err(reason.clone());
+        }
+        let transactions = [transaction];
+        let written = match self.group.write(&transactions, &self.keypair, now_ms) {
+            Err(GroupError::Replica(TransactError::TooManyHeads(_))) => {
+                self.acknowledge(now_ms)?;
+                self.group.write(&transactions, &self.keypair, now_ms)
+            }
+            other => other,
+        };
+        let written = written.map_err(|e| self.write_error(&e))?;
+        self.stage_own(&written.change);
+        written.entries.first().copied().ok_or_else(|| CommandError::bug("an own transaction is not in the history"))
+    }
+
+    /// Writes what the protocol asks of a member after a proof of equivocation: changes that name what it holds. Does nothing if nothing is owed.
+    pub fn acknowledge_if_owed(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        if self.read_only.is_none() && self.replica().needs_acknowledgement() && !self.is_convicted() {
+            self.acknowledge(now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let changes = self.group.acknowledge(&self.keypair, now_ms).map_err(|e| self.write_error(&e))?;
+        for change in &changes {
+            self.stage_own(change);
+        }
+        Ok(())
+    }
+
+    /// Whether this node's own key is proven to have forked its chain.
+    pub fn is_convicted(&self) -> bool {
+        self.replica().is_proven(&self.author())
+    }
+
+    /// Whether the group takes what this node writes.
+    pub fn is_admitted(&self) -> bool {
+        self.genesis().spec().admission == side_ledger::Admission::Open || self.genesis().is_founder(&self.author())
+    }
+
+    fn write_error(&self, error: &GroupError) -> CommandError {
+        match error {
+            GroupError::Replica(TransactError::Forked) => CommandError::user(format!(
+                "the key of {} has signed two different changes of one number: the other members hold the proof and take nothing more from it",
+                self.name
+            ))
+            .hint("this happens when a key is used in two places; make a new node with `side-node init` and leave this one"),
+            GroupError::NotAdmitted(_) => CommandError::user(format!("cannot write: {error}"))
+                .hint("this node can read the group's history; ask its founders for a group that admits this key"),
+            other => CommandError::user(format!("cannot write: {other}")),
+        }
+    }
+
+    fn stage_own(&mut self, change: &Change) {
+        self.staged.push(Write::Change { group: self.id(), change: change.clone(), voucher: None });
+        self.stage_mark(change);
+    }
+
+    /// Remembers how far the own chain goes, wherever the change came from.
+    fn stage_mark(&mut self, change: &Change) {
+        self.staged = std::mem::take(&mut self.staged).own(self.group.id(), change);
+    }
+
+    /// Takes in changes from a peer.
+    pub fn apply(&mut self, batch: Vec<Incoming>) -> Digested {
+        let merged = self.group.apply_batch(batch);
+        self.stage_merged(merged)
+    }
+
+    /// Takes in a proof from a peer.
+    pub fn apply_proof(&mut self, proof: EquivocationProof) -> Digested {
+        match self.group.apply_proof(proof) {
+            Some(merged) => self.stage_merged(merged),
+            None => Digested { refused: 1, ..Digested::default() },
+        }
+    }
+
+    fn stage_merged(&mut self, merged: Merged) -> Digested {
+        let mut digested = Digested { entries: merged.entries, ..Digested::default() };
+        for (id, taken) in merged.taken {
+            match taken {
+                Taken::Judged(Verdict::Waiting { missing }) => digested.missing.extend(missing),
+                Taken::Judged(verdict @ (Verdict::Unauthenticated | Verdict::Malformed(_))) => {
+                    tracing::warn!(change = %id, ?verdict, "refused a change");
+                    digested.refused += 1;
+                }
+                Taken::Judged(Verdict::Applied | Verdict::AlreadyKnown) => {}
+                other => tracing::debug!(change = %id, ?other, "did not apply a change"),
+            }
+        }
+        let id = self.id();
+        let own = self.author();
+        let to_store: Vec<ChangeIdx> = if merged.rebuilt {
+            self.staged.push(Write::ForgetChanges { group: id });
+            (0..self.replica().len() as u32).map(ChangeIdx).collect()
+        } else {
+            merged.applied
+        };
+        for idx in to_store {
+            let replica = self.group.replica();
+            let change = replica.change(idx);
+            let voucher = replica.voucher(idx).map(|voucher| Bytes::from(voucher.encode()));
+            if change.author() == own {
+                self.stage_mark(&change);
+            }
+            self.staged.push(Write::Change { group: id, change, voucher });
+        }
+        for proof in &merged.proofs {
+            self.staged.push(Write::Proof { group: id, proof: proof.encode().into() });
+            digested.equivocators.push(proof.author());
+        }
+        digested
+    }
+
+    fn digest(&mut self) -> [u8; 32] {
+        let heads = self.replica().heads_digest();
+        match self.digest {
+            Some((of, digest)) if of == heads => digest,
+            _ => {
+                let digest = self.replica().digest();
+                self.digest = Some((heads, digest));
+                digest
+            }
+        }
+    }
+
+    /// The history, or its last `limit` entries.
+    pub fn history(&mut self, limit: Option<u64>) -> History {
+        let total = self.group.ledger().len();
+        let limit = limit.map_or(total, |limit| usize::try_from(limit).unwrap_or(usize::MAX).min(total));
+        History {
+            group: self.id().to_string(),
+            group_name: self.genesis().name().to_string(),
+            digest: hex::encode(self.digest()),
+            heads_digest: hex::encode(self.replica().heads_digest()),
+            heads: self.heads(),
+            changes: self.replica().len() as u64,
+            total: total as u64,
+            entries: self.group.ledger().latest(limit),
+        }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.replica().heads().iter().map(ToString::to_string).collect()
+    }
+
+    /// The status. `relay` is known to a running node only.
+    pub fn status(&mut self, relay: Option<RelayStatus>) -> Status {
+        Status {
+            node: self.name.to_string(),
+            key: self.author().to_string(),
+            group: self.id().to_string(),
+            group_name: self.genesis().name().to_string(),
+            pid: relay.is_some().then(std::process::id),
+            changes: self.replica().len() as u64,
+            entries: self.group.ledger().len() as u64,
+            members: self.replica().authors().count() as u64,
+            alone: self.is_alone(),
+            heads: self.heads(),
+            heads_digest: hex::encode(self.replica().heads_digest()),
+            digest: hex::encode(self.digest()),
+            incomplete: !self.replica().missing(1).is_empty(),
+            read_only: self.read_only.as_ref().map(ToString::to_string),
+            equivocators: self
+                .replica()
+                .proofs()
+                .map(|proof| proof.author())
+                .map(|author| Equivocator { key: author.to_string(), name: self.group.ledger().name_of(&author) })
+                .collect(),
+            relay,
+        }
+    }
+
+    /// The members, this node first, then by name and key.
+    pub fn peers(&self, relay: Option<RelayStatus>) -> Peers {
+        let mut tips: HashMap<AuthorId, (u64, u64)> = HashMap::from([(self.author(), (0, 0))]);
+        for author in self.replica().authors() {
+            if let Some(tip) = self.replica().own_tip(&author) {
+                let time_ms = self.replica().get(&tip.id).map_or(0, |change| change.header().time_ms);
+                tips.insert(author, (tip.seq, time_ms));
+            }
+        }
+        let mut members: Vec<Member> = tips
+            .into_iter()
+            .map(|(author, (seq, time_ms))| Member {
+                key: author.to_string(),
+                name: self.group.ledger().name_of(&author),
+                this_node: author == self.author(),
+                seq,
+                time_ms,
+                equivocator: self.replica().is_proven(&author),
+            })
+            .collect();
+        members.sort_by(|a, b| {
+            (!a.this_node, a.name.is_none(), &a.name, &a.key).cmp(&(!b.this_node, b.name.is_none(), &b.name, &b.key))
+        });
+        Peers { group: self.id().to_string(), group_name: self.genesis().name().to_string(), members, relay }
+    }
+}
+
+fn damaged(what: impl std::fmt::Display) -> CommandError {
+    CommandError::user(format!("the database is damaged: {what}")).hint(
+        "keep a copy of side.sqlite, move it and its -wal file away, and run the node again: the history comes back from the other members",
+    )
+}
+
+/// What a failing store means to the person at the keyboard; the message names the remedy itself.
+pub fn store_error(error: side_store::StoreError) -> CommandError {
+    use side_store::StoreError as E;
+    match error {
+        E::UnknownGroup(_) | E::OtherGenesis(_) | E::Unexpected { .. } => CommandError::bug(error.to_string()),
+        _ => CommandError::user(error.to_string()),
+    }
+}

@@ -1,0 +1,211 @@
+//! The running node, as a library: a test starts it in-process.
+//!
+//! ```text
+//!  console ─┐                    ┌──────────────── task ────────────────┐
+//!  control ─┼─ Mailbox ─ verbs ─▶│ Core: replica, ledger, staged writes │─ batch ─▶ disk (group commit)
+//!  tests  ──┘                    │ one sync session a relay connection  │◀─ durable ─┘
+//!  relay client ────── events ──▶│                                      │
+//!                                └──── then: answers, announcements, messages to the relay
+//! ```
+//! Rules:
+//! - One task owns the group and the sessions; everybody else holds a [`Mailbox`].
+//! - The task works in rounds: take what is waiting, change the group, commit, and only then answer, announce and send. So nothing is
+//!   ever shown, acknowledged or sent that a crash could undo.
+//! - A disk that fails stops the node, loudly: what is in memory and not on disk must not be built upon.
+
+pub mod core;
+pub mod disk;
+pub mod membership;
+pub mod offline;
+mod task;
+
+pub(crate) use offline::to_json;
+pub mod view;
+
+use serde::de::DeserializeOwned;
+use side_ledger::Entry;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::control::Verb;
+use crate::api::server::ControlServer;
+use crate::config::{ConfigFile, Settings};
+use crate::error::CommandError;
+use crate::home::{NodeHome, Root};
+use crate::net::relay::RelayLink;
+
+/// Verbs that wait for the task.
+const MAILBOX: usize = 256;
+/// Announcements that wait for the slowest listener; who is further behind is told how many it missed.
+const ANNOUNCEMENTS: usize = 4096;
+
+/// How to run a node.
+#[derive(Debug, Clone)]
+pub struct DaemonConfig {
+    /// The root.
+    pub root: Root,
+    /// The node's folder.
+    pub home: NodeHome,
+    /// The relay's address as flag or environment say, if they do.
+    pub relay: Option<String>,
+    /// Declares that a restored or copied database is the latest one.
+    pub trust_this_copy: bool,
+    /// Most bytes of the database: a quota below that of the disk.
+    pub max_store_bytes: Option<u64>,
+}
+
+impl DaemonConfig {
+    /// Runs the node at `home` with what its folder says.
+    pub fn new(root: Root, home: NodeHome) -> Self {
+        Self { root, home, relay: None, trust_this_copy: false, max_store_bytes: None }
+    }
+}
+
+/// Something that the people at the console want to see.
+#[derive(Debug, Clone)]
+pub enum Announcement {
+    /// A new entry, on disk.
+    Entry {
+        /// The entry.
+        entry: Box<Entry>,
+        /// Whether this node wrote it.
+        own: bool,
+    },
+    /// A sentence.
+    Notice(String),
+}
+
+/// What a node is when it starts, for the ready line.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The status at that moment.
+    pub status: view::Status,
+}
+
+/// A question to the task.
+struct Ask {
+    verb: Verb,
+    reply: oneshot::Sender<Result<serde_json::Value, CommandError>>,
+}
+
+/// The way to a running node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    asks: mpsc::Sender<Ask>,
+    announcements: broadcast::Sender<Announcement>,
+}
+
+impl Mailbox {
+    /// Asks a verb; the answer is in the form that the control protocol gives.
+    pub async fn ask(&self, verb: Verb) -> Result<serde_json::Value, CommandError> {
+        let stopped = || CommandError::remote("the node is stopping").hint("start it again and repeat the command");
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask { verb, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {
+        let value = self.ask(verb).await?;
+        serde_json::from_value(value).map_err(|e| CommandError::bug(format!("an answer has another form: {e}")))
+    }
+
+    /// Writes a note; it is on disk when this returns.
+    pub async fn note(&self, text: &str) -> Result<view::Accepted, CommandError> {
+        self.typed(Verb::Note { text: text.to_owned() }).await
+    }
+
+    /// The history, or its last entries.
+    pub async fn history(&self, limit: Option<u64>) -> Result<view::History, CommandError> {
+        self.typed(Verb::History { limit }).await
+    }
+
+    /// The status.
+    pub async fn status(&self) -> Result<view::Status, CommandError> {
+        self.typed(Verb::Status).await
+    }
+
+    /// The members.
+    pub async fn peers(&self) -> Result<view::Peers, CommandError> {
+        self.typed(Verb::Peers).await
+    }
+
+    /// What happens from now on.
+    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
+        self.announcements.subscribe()
+    }
+}
+
+/// A node that runs in this process.
+#[derive(Debug)]
+pub struct Daemon {
+    mailbox: Mailbox,
+    ready: Ready,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), CommandError>>,
+    control: JoinHandle<()>,
+    /// What was announced since the very start.
+    announcements: Option<broadcast::Receiver<Announcement>>,
+}
+
+impl Daemon {
+    /// Opens the folder, starts the task, the control socket and the way to the relay. When this returns the node serves.
+    pub async fn start(config: DaemonConfig) -> Result<Self, CommandError> {
+        let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes } = config;
+        let file = ConfigFile::load(&home.config_file())?;
+        let opening = {
+            let home = home.clone();
+            tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
+        };
+        let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
+        let settings = Settings::resolve(relay, 0, file, &opened.known_relays)?;
+        let server = ControlServer::bind(&home)?;
+
+        let (announcements, first) = broadcast::channel(ANNOUNCEMENTS);
+        let (asks, inbox) = mpsc::channel(MAILBOX);
+        let mailbox = Mailbox { asks, announcements };
+        let stop = CancellationToken::new();
+        let relay = RelayLink::new(settings.relay, &opened.core);
+        let mut task = task::Task::new(opened, relay, inbox, mailbox.announcements.clone())?;
+        task.begin().await?;
+        let ready = Ready { status: task.status() };
+        let task = tokio::spawn(task.run(stop.clone()));
+        let control = tokio::spawn(server.serve(mailbox.clone(), stop.clone()));
+        Ok(Self { mailbox, ready, stop, task, control, announcements: Some(first) })
+    }
+
+    /// The way to the node.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// What the node was when it started.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Everything that was announced since the start; once.
+    pub fn take_announcements(&mut self) -> broadcast::Receiver<Announcement> {
+        self.announcements.take().unwrap_or_else(|| self.mailbox.announcements())
+    }
+
+    /// Resolves when the node stops by itself, which it does only if it must.
+    pub async fn failed(&mut self) -> CommandError {
+        match (&mut self.task).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => CommandError::bug("the node stopped without a reason"),
+            Err(error) => CommandError::bug(format!("the node's task ended: {error}")),
+        }
+    }
+
+    /// Stops the node in good order: what was accepted is on disk, the socket is gone, the folder is free.
+    pub async fn stop(self) -> Result<(), CommandError> {
+        self.stop.cancel();
+        let ended = match self.task.await {
+            Ok(ended) => ended,
+            Err(error) => Err(CommandError::bug(format!("the node's task ended: {error}"))),
+        };
+        let _ = self.control.await;
+        ended
+    }
+}

@@ -1,0 +1,46 @@
+//! Reading from, and writing to, a node that does not run.
+
+use serde::Serialize;
+use side_store::Store as _;
+
+use super::core::{Core, store_error};
+use super::disk::{self, Opened};
+use super::view::Accepted;
+use crate::api::control::Verb;
+use crate::clock;
+use crate::error::CommandError;
+use crate::home::{NodeHome, Root};
+
+/// Answers as the running node would. Takes the folder's lock meanwhile.
+pub fn answer(root: &Root, home: &NodeHome, verb: Verb) -> Result<serde_json::Value, CommandError> {
+    let Opened { mut core, mut store, lock, .. } = disk::open(root, home, false, None)?;
+    let answer = match verb {
+        Verb::History { limit } => to_json(&core.history(limit)),
+        Verb::Status => to_json(&core.status(None)),
+        Verb::Peers => to_json(&core.peers(None)),
+        Verb::Note { text } => {
+            let now = clock::now_ms();
+            core.claim_name(now)?;
+            let position = core.note(&text, now)?;
+            store.commit(&core.take_staged()).map_err(store_error)?;
+            accepted(&core, &position, false)
+        }
+    };
+    store.close().map_err(store_error)?;
+    drop(lock);
+    answer
+}
+
+/// The answer to an accepted note.
+pub(super) fn accepted(
+    core: &Core,
+    position: &side_ledger::Position,
+    running: bool,
+) -> Result<serde_json::Value, CommandError> {
+    let entry = core.entry(position).ok_or_else(|| CommandError::bug("an accepted note is not in the history"))?;
+    to_json(&Accepted { entry, running })
+}
+
+pub(crate) fn to_json(value: &impl Serialize) -> Result<serde_json::Value, CommandError> {
+    serde_json::to_value(value).map_err(|e| CommandError::bug(format!("cannot write an answer as JSON: {e}")))
+}

@@ -1,0 +1,234 @@
+//! Where a node keeps its things: the root, the node's own folder in it, and the lock that lets one process in.
+//!
+//! ```text
+//! ROOT/                 --home, else SIDE_HOME, else ~/.side            0700
+//!   registry.json       the nodes and groups of this machine
+//!   .witness/KEY        how far each node's database had come (see side-store)
+//!   NAME/               one node                                       0700
+//!     config.toml
+//!     group             the invitation to its group
+//!     keys/node.key     the secret seed                           0700/0600
+//!     side.sqlite       changes, blocks, indexes
+//!     lock              held by the running process
+//!     control.sock      the running process listens here
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use fs4::TryLockError;
+
+use crate::error::CommandError;
+
+/// The environment variable that names the root.
+pub const HOME_VARIABLE: &str = "SIDE_HOME";
+/// Longest path of a Unix socket on Linux, less the closing zero (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The root that holds every node of this machine's user.
+#[derive(Debug, Clone)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// Finds the root: the flag, else `SIDE_HOME`, else `.side` in the user's home.
+    pub fn find(flag: Option<PathBuf>) -> Result<Self, CommandError> {
+        let path = match flag.or_else(|| std::env::var_os(HOME_VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from)) {
+            Some(path) => path,
+            None => std::env::home_dir()
+                .filter(|home| !home.as_os_str().is_empty())
+                .ok_or_else(|| {
+                    CommandError::user("cannot tell where your home folder is")
+                        .hint(format!("name a root with --home or {HOME_VARIABLE}"))
+                })?
+                .join(".side"),
+        };
+        let path = std::path::absolute(&path).map_err(|e| CommandError::io(path.display(), &e))?;
+        Ok(Self(path))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Creates the root if it is missing.
+    pub fn create(&self) -> Result<(), CommandError> {
+        create_private_dir_all(&self.0)
+            .map_err(|e| CommandError::io(format!("cannot create the root {}", self.0.display()), &e))
+    }
+
+    /// The folder of the node `name` (which the caller has validated), existing or not.
+    pub fn node(&self, name: &str) -> NodeHome {
+        NodeHome { name: name.to_owned(), path: self.0.join(name) }
+    }
+
+    /// The registry of local nodes and groups.
+    pub fn registry_file(&self) -> PathBuf {
+        self.0.join("registry.json")
+    }
+
+    /// Where the witness of the node with this key lies: outside of the node's folder, so that a copy of the folder does not bring it along.
+    pub fn witness_file(&self, key: &str) -> PathBuf {
+        self.0.join(".witness").join(key)
+    }
+}
+
+/// One node's folder.
+#[derive(Debug, Clone)]
+pub struct NodeHome {
+    name: String,
+    path: PathBuf,
+}
+
+impl NodeHome {
+    /// The node's local name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the node was initialised.
+    pub fn exists(&self) -> bool {
+        self.key_file().exists()
+    }
+
+    /// Fails with what to do next unless the node was initialised.
+    pub fn require(&self) -> Result<(), CommandError> {
+        if self.exists() {
+            return Ok(());
+        }
+        Err(CommandError::user(format!("there is no node {:?} at {}", self.name, self.path.display()))
+            .hint(format!("make it with: side-node init {}", self.name)))
+    }
+
+    /// The secret key's file.
+    pub fn key_file(&self) -> PathBuf {
+        self.path.join("keys").join("node.key")
+    }
+
+    /// The invitation to the node's group: what it was founded on and where its relays are.
+    pub fn group_file(&self) -> PathBuf {
+        self.path.join("group")
+    }
+
+    /// The configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// The database.
+    pub fn database_file(&self) -> PathBuf {
+        self.path.join("side.sqlite")
+    }
+
+    /// The console's line history.
+    pub fn history_file(&self) -> PathBuf {
+        self.path.join("console-history")
+    }
+
+    /// The socket that the running process listens on. Socket paths are short: a folder that lies too deep gets its socket in the
+    /// user's runtime folder or the system's temporary one, in a folder of its own with a name derived from the path.
+    pub fn control_socket(&self) -> PathBuf {
+        let direct = self.path.join("control.sock");
+        if direct.as_os_str().len() <= MAX_SOCKET_PATH {
+            return direct;
+        }
+        let digest = bft_json_crdt::hash::hash("side/node/control-socket", direct.as_os_str().as_encoded_bytes());
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        base.join(format!("side-{}", hex::encode(&digest[..12]))).join("control.sock")
+    }
+
+    /// Whether some process holds the folder at this moment.
+    pub fn is_locked(&self) -> bool {
+        File::open(self.path.join("lock"))
+            .is_ok_and(|file| matches!(fs4::FileExt::try_lock(&file), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Takes the folder for this process. The lock goes with the value.
+    pub fn lock(&self) -> Result<FolderLock, CommandError> {
+        let path = self.path.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| CommandError::io(format!("cannot open {}", path.display()), &e))?;
+        match fs4::FileExt::try_lock(&file) {
+            Ok(()) => {
+                // The number is for people who look into the file; the lock itself is the kernel's.
+                let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                Ok(FolderLock(file))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default();
+                let holder = holder.trim();
+                let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+                Err(CommandError::user(format!("node {:?} is already running ({holder})", self.name)).hint(format!(
+                    "use it from here: side-node note {0} \"text\", side-node history {0}; or stop that process first",
+                    self.name
+                )))
+            }
+            Err(TryLockError::Error(e)) => Err(CommandError::io(format!("cannot lock {}", path.display()), &e)),
+        }
+    }
+}
+
+/// Proof that this process alone uses a node's folder. The kernel frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct FolderLock(#[allow(dead_code, reason = "held, never read: dropping it frees the lock")] File);
+
+/// Creates a folder and its parents, the new ones for the user alone.
+pub fn create_private_dir_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a secret: a new file for the user alone, durable when this returns. Never overwrites.
+pub fn create_secret_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
+/// Replaces a file as a whole: readers see the old or the new contents, after a crash too.
+pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_parent(path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes a change of a folder (a file created, renamed) durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a secret that others on this machine can read.
+pub fn require_private(path: &Path) -> Result<(), CommandError> {
+    let metadata = fs::metadata(path).map_err(|e| CommandError::io(format!("cannot read {}", path.display()), &e))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(CommandError::user(format!("{} can be read by others (mode {mode:03o})", path.display()))
+            .hint(format!("chmod go-rwx {}", path.display())));
+    }
+    Ok(())
+}

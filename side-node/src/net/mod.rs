@@ -1,0 +1,3 @@
+//! The way to other members: through a relay so far.
+
+pub mod relay;

@@ -1,0 +1,181 @@
+//! What this root holds: the local nodes and the groups, in `ROOT/registry.json`.
+//!
+//! The registry is a convenience over the folders, not the truth: a node's folder has everything that the node needs. It tells a second
+//! `init` which group the first one founded, and gives local names to keys. Whoever changes it holds the lock file meanwhile and
+//! replaces the whole file, so a reader sees the old or the new contents and two `init`s at once found one group, not two.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use serde::{Deserialize, Serialize};
+use side_ledger::Name;
+
+use crate::error::CommandError;
+use crate::home::{Root, replace_file};
+
+/// The version of the registry's format that this build reads and writes.
+const VERSION: u32 = 1;
+/// Most bytes of a registry: thousands of nodes.
+const MAX_REGISTRY_BYTES: u64 = 4 << 20;
+
+/// A local node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalNode {
+    /// Its public key, in hexadecimal digits.
+    pub key: String,
+    /// Its group's id, in hexadecimal digits.
+    pub group: String,
+}
+
+/// A group that a local node belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalGroup {
+    /// Its name.
+    pub name: String,
+    /// An invitation to it: genesis and relays.
+    pub invitation: String,
+}
+
+/// The registry's contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    version: u32,
+    /// The group that an `init` without further words joins: the first one of this root.
+    pub home_group: Option<String>,
+    /// Local nodes by name.
+    #[serde(default)]
+    pub nodes: BTreeMap<Name, LocalNode>,
+    /// Groups by id.
+    #[serde(default)]
+    pub groups: BTreeMap<String, LocalGroup>,
+}
+
+impl Registry {
+    /// Reads the registry; a root without one has an empty one.
+    pub fn load(root: &Root) -> Result<Self, CommandError> {
+        let path = root.registry_file();
+        let what = || format!("cannot read {}", path.display());
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Self { version: VERSION, ..Self::default() });
+            }
+            Err(error) => return Err(CommandError::io(what(), &error)),
+            Ok(metadata) if metadata.len() > MAX_REGISTRY_BYTES => return Err(damaged(root, "it is far too large")),
+            Ok(_) => {}
+        }
+        let text = fs::read_to_string(&path).map_err(|e| CommandError::io(what(), &e))?;
+        let registry: Self = serde_json::from_str(&text).map_err(|e| damaged(root, e))?;
+        if registry.version != VERSION {
+            return Err(CommandError::user(format!("{} has version {}", path.display(), registry.version))
+                .hint("it was written by another version of Side; use that one, or another root with --home"));
+        }
+        Ok(registry)
+    }
+
+    /// The local name of a key.
+    pub fn name_of(&self, key: &str) -> Option<&Name> {
+        self.nodes.iter().find(|(_, node)| node.key == key).map(|(name, _)| name)
+    }
+}
+
+fn damaged(root: &Root, why: impl std::fmt::Display) -> CommandError {
+    let path = root.registry_file();
+    CommandError::user(format!("{} is damaged: {why}", path.display())).hint(format!(
+        "move it away; the nodes keep everything they need in their own folders, and `side-node init NAME` enters a node again ({})",
+        root.path().display()
+    ))
+}
+
+/// The registry, held by this process for a change.
+#[derive(Debug)]
+pub struct LockedRegistry {
+    root: Root,
+    /// What will be written by [`LockedRegistry::save`].
+    pub registry: Registry,
+    /// Held, never read: dropping it frees the lock.
+    _lock: File,
+}
+
+impl LockedRegistry {
+    /// Waits for the lock and reads the registry. The root exists.
+    pub fn open(root: &Root) -> Result<Self, CommandError> {
+        let path = root.path().join("registry.lock");
+        let what = || format!("cannot lock {}", path.display());
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| CommandError::io(what(), &e))?;
+        // Held for the length of an `init` only, so there is no need for a deadline.
+        fs4::FileExt::lock(&lock).map_err(|e| CommandError::io(what(), &e))?;
+        let registry = Registry::load(root)?;
+        Ok(Self { root: root.clone(), registry, _lock: lock })
+    }
+
+    /// Writes the changes; they are durable when this returns.
+    pub fn save(&self) -> Result<(), CommandError> {
+        let mut text = serde_json::to_string_pretty(&self.registry)
+            .map_err(|e| CommandError::bug(format!("cannot write the registry as JSON: {e}")))?;
+        text.push('\n');
+        let path = self.root.registry_file();
+        replace_file(&path, text.as_bytes())
+            .map_err(|e| CommandError::io(format!("cannot write {}", path.display()), &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::find(Some(folder.path().to_owned())).unwrap();
+        (folder, root)
+    }
+
+    #[test]
+    fn the_registry_reads_back() {
+        let (_folder, root) = root();
+        let mut locked = LockedRegistry::open(&root).unwrap();
+        locked.registry.home_group = Some("ab".into());
+        let node = LocalNode { key: "cd".into(), group: "ab".into() };
+        locked.registry.nodes.insert(Name::new("node1").unwrap(), node);
+        locked.registry.groups.insert("ab".into(), LocalGroup { name: "g".into(), invitation: "side://".into() });
+        locked.save().unwrap();
+        let read = Registry::load(&root).unwrap();
+        assert_eq!(read, locked.registry);
+        assert_eq!(read.name_of("cd").unwrap().as_str(), "node1");
+    }
+
+    #[test]
+    fn a_damaged_registry_names_the_remedy() {
+        let (_folder, root) = root();
+        fs::write(root.registry_file(), "{ not json").unwrap();
+        let error = Registry::load(&root).unwrap_err().to_string();
+        assert!(error.contains("is damaged") && error.contains("move it away"), "{error}");
+    }
+
+    #[test]
+    fn changes_of_two_holders_are_both_kept() {
+        let (_folder, root) = root();
+        let threads: Vec<_> = (0..8)
+            .map(|n| {
+                let root = root.clone();
+                std::thread::spawn(move || {
+                    let mut locked = LockedRegistry::open(&root).unwrap();
+                    let node = LocalNode { key: n.to_string(), group: String::new() };
+                    locked.registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
+                    locked.save().unwrap();
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(Registry::load(&root).unwrap().nodes.len(), 8);
+    }
+}

@@ -1,0 +1,125 @@
+//! One process a folder, the control socket, and working on a node that is stopped.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+
+use side_node::api::client;
+use side_node::api::control::{MAX_REQUEST_BYTES, Verb};
+use side_node::daemon::view::{Accepted, History, Peers, Status};
+use side_node::daemon::{Daemon, offline};
+use side_node::home::NodeHome;
+
+use crate::support::{NOWHERE, TestRoot, history, notes};
+
+async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(home: &NodeHome, verb: Verb) -> T {
+    let home = home.clone();
+    tokio::task::spawn_blocking(move || client::ask(&home, verb)).await.unwrap().unwrap().expect("the node is running")
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let daemon = test.start("node1", NOWHERE).await;
+    let error = Daemon::start(test.config("node1", NOWHERE)).await.unwrap_err();
+    assert!(error.message().contains("already running"), "{error}");
+    assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+    daemon.stop().await.unwrap();
+    test.start("node1", NOWHERE).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_verbs_work_through_the_control_socket() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let home = test.root.node("node1");
+    assert!(client::ask::<Status>(&home, Verb::Status).unwrap().is_none());
+    let daemon = test.start("node1", NOWHERE).await;
+    assert_eq!(std::fs::metadata(home.control_socket()).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let accepted: Accepted = ask(&home, Verb::Note { text: "hello".into() }).await;
+    assert!(accepted.running);
+    assert_eq!(accepted.entry.name.as_deref(), Some("node1"));
+    let all: History = ask(&home, Verb::History { limit: None }).await;
+    assert_eq!(notes(&all), ["hello"]);
+    assert_eq!(all.entries.last().unwrap().id, accepted.entry.id);
+    let last: History = ask(&home, Verb::History { limit: Some(1) }).await;
+    assert_eq!((last.entries.len(), last.total), (1, 2));
+    let status: Status = ask(&home, Verb::Status).await;
+    assert_eq!((status.pid, status.key.as_str()), (Some(std::process::id()), made.key.as_str()));
+    let peers: Peers = ask(&home, Verb::Peers).await;
+    assert!(peers.members[0].this_node && peers.members[0].seq == 2);
+
+    daemon.stop().await.unwrap();
+    assert!(!home.control_socket().exists());
+    assert!(client::ask::<Status>(&home, Verb::Status).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_control_socket_answers_nonsense_with_errors() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let daemon = test.start("node1", NOWHERE).await;
+    let path = test.root.node("node1").control_socket();
+    let talk = move || {
+        let stream = UnixStream::connect(path).unwrap();
+        let mut answers = BufReader::new(&stream).lines();
+        let mut send = |bytes: &[u8]| {
+            (&mut &stream).write_all(bytes).unwrap();
+            serde_json::from_str::<serde_json::Value>(&answers.next().unwrap().unwrap()).unwrap()
+        };
+        assert!(send(b"nonsense\n")["error"]["message"].as_str().unwrap().contains("no control request"));
+        assert!(send(b"{\"version\":1,\"verb\":\"note\",\"text\":\"\"}\n")["error"]["message"].is_string());
+        assert!(send(b"{\"version\":1,\"verb\":\"status\"}\n")["ok"]["node"] == "node1");
+        let long = vec![b'x'; MAX_REQUEST_BYTES + 1];
+        assert!(send(&long)["error"]["message"].as_str().unwrap().contains("at most"));
+        assert!(answers.next().is_none_or(|line| line.is_err()), "the connection ends after a request without an end");
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap();
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_node_can_be_read_and_written() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let home = test.root.node("node1");
+    let note = |text: &str| offline::answer(&test.root, &home, Verb::Note { text: text.into() }).unwrap();
+    assert_eq!(note("before the first run")["running"], false);
+    let daemon = test.start("node1", NOWHERE).await;
+    daemon.mailbox().note("while running").await.unwrap();
+    let running = history(&daemon).await;
+    daemon.stop().await.unwrap();
+    let stopped = offline::answer(&test.root, &home, Verb::History { limit: None }).unwrap();
+    assert_eq!(serde_json::to_value(&running).unwrap(), stopped);
+    note("after it");
+    let stopped: History =
+        serde_json::from_value(offline::answer(&test.root, &home, Verb::History { limit: None }).unwrap()).unwrap();
+    assert_eq!(notes(&stopped), ["before the first run", "while running", "after it"]);
+    // The name was claimed once.
+    assert_eq!(stopped.entries.iter().filter(|entry| entry.kind == "name").count(), 1);
+}
+
+#[tokio::test]
+async fn the_json_of_a_history_keeps_its_shape() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let daemon = test.start("node1", NOWHERE).await;
+    daemon.mailbox().note("hello").await.unwrap();
+    let json = daemon.mailbox().ask(Verb::History { limit: None }).await.unwrap();
+    daemon.stop().await.unwrap();
+    assert_eq!(json["group"], made.group);
+    for digest in ["digest", "heads_digest"] {
+        assert_eq!(json[digest].as_str().unwrap().len(), 64, "{digest}");
+    }
+    assert_eq!(json["heads"].as_array().unwrap().len(), 1);
+    let entry = &json["entries"][1];
+    assert_eq!(entry["id"], json["heads"][0]);
+    assert_eq!(entry["author"], made.key);
+    assert_eq!(entry["name"], "node1");
+    assert_eq!(entry["seq"], 2);
+    assert!(entry["time_ms"].as_u64().unwrap() > 1_600_000_000_000);
+    assert_eq!(entry["kind"], "note");
+    assert_eq!(entry["body"], "hello");
+}

@@ -1,0 +1,8 @@
+//! The node from outside: folders, the running daemon, its control socket, and several of them around a relay, all in one process.
+
+mod control;
+mod faults;
+mod init;
+mod restored;
+mod support;
+mod sync;

@@ -1,0 +1,95 @@
+//! A root in a temporary folder, nodes in it, and a relay on a port of the system's choice.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use side_node::cli::RelayArgs;
+use side_node::cli::commands::init::{InitArgs, Made, init};
+use side_node::daemon::view::{History, Status};
+use side_node::daemon::{Daemon, DaemonConfig};
+use side_node::error::CommandError;
+use side_node::home::Root;
+use side_watcher::server::{Config, Server};
+
+/// The longest wait for anything in these tests: far beyond what a loaded machine needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// An address at which nobody listens: the discard port of this machine.
+pub(crate) const NOWHERE: &str = "ws://127.0.0.1:9";
+
+pub(crate) struct TestRoot {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) root: Root,
+}
+
+impl TestRoot {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::find(Some(folder.path().join("root"))).unwrap();
+        Self { folder, root }
+    }
+
+    pub(crate) fn try_init(&self, name: &str, join: Option<String>) -> Result<Made, CommandError> {
+        let relay = RelayArgs { relay: Some(NOWHERE.to_owned()) };
+        init(&self.root, &InitArgs { name: name.parse().unwrap(), join, group_name: None, relay })
+    }
+
+    pub(crate) fn init(&self, name: &str) -> Made {
+        self.try_init(name, None).unwrap()
+    }
+
+    pub(crate) fn config(&self, name: &str, relay: &str) -> DaemonConfig {
+        DaemonConfig { relay: Some(relay.to_owned()), ..DaemonConfig::new(self.root.clone(), self.root.node(name)) }
+    }
+
+    pub(crate) async fn start(&self, name: &str, relay: &str) -> Daemon {
+        Daemon::start(self.config(name, relay)).await.unwrap()
+    }
+}
+
+/// A relay whose data folder outlives it.
+pub(crate) async fn relay(data: &Path, port: u16) -> Server {
+    let config = Config { listen: ([127, 0, 0, 1], port).into(), ..Config::local(data) };
+    Server::start(config).await.unwrap()
+}
+
+/// Looks again and again until `good`; the last state is in the panic.
+pub(crate) async fn until(daemon: &Daemon, what: &str, good: impl Fn(&Status) -> bool) -> Status {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = daemon.mailbox().status().await.unwrap();
+        if good(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn until_in_sync(daemon: &Daemon) -> Status {
+    until(daemon, "the node is in sync", |status| status.relay.as_ref().is_some_and(|relay| relay.in_sync)).await
+}
+
+pub(crate) async fn history(daemon: &Daemon) -> History {
+    daemon.mailbox().history(None).await.unwrap()
+}
+
+/// The texts of the notes, in the one order.
+pub(crate) fn notes(history: &History) -> Vec<&str> {
+    history.entries.iter().filter(|entry| entry.kind == "note").map(|entry| entry.body.as_str().unwrap()).collect()
+}
+
+/// Copies a folder with everything in it (but no sockets).
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        let target = to.join(entry.file_name());
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
