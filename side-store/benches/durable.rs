@@ -37,7 +37,7 @@ fn main() {
                 document: group.document(),
                 author: keypairs[n % 4].author(),
                 seq: 2 + n as u64 / 4,
-                previous: Some(ChangeId([n as u8; 32])),
+                previous: Some(ChangeId([7; 32])),
                 deps: vec![ChangeId([255; 32])],
                 time_ms: 1_700_000_000_000 + n as u64,
                 ops_hash: [0; 32],
