@@ -25,6 +25,7 @@ pub struct CommandError {
     blame: Blame,
     message: String,
     hint: Option<String>,
+    busy: bool,
 }
 
 impl Blame {
@@ -42,23 +43,23 @@ impl Blame {
 impl CommandError {
     /// Something that the person at the keyboard can mend. `message` says what was tried and why it failed.
     pub fn user(message: impl Into<String>) -> Self {
-        Self { blame: Blame::User, message: message.into(), hint: None }
+        Self { blame: Blame::User, message: message.into(), hint: None, busy: false }
     }
 
     /// A wrong command line.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { blame: Blame::Usage, message: message.into(), hint: None }
+        Self { blame: Blame::Usage, message: message.into(), hint: None, busy: false }
     }
 
     /// Something out there does not answer.
     pub fn remote(message: impl Into<String>) -> Self {
-        Self { blame: Blame::Remote, message: message.into(), hint: None }
+        Self { blame: Blame::Remote, message: message.into(), hint: None, busy: false }
     }
 
     /// A bug of ours.
     pub fn bug(message: impl Into<String>) -> Self {
         let hint = "this is a bug in Side; please report it with what you did before".to_owned();
-        Self { blame: Blame::Bug, message: message.into(), hint: Some(hint) }
+        Self { blame: Blame::Bug, message: message.into(), hint: Some(hint), busy: false }
     }
 
     /// An error of the operating system while `what` was done; the hint follows from its kind.
@@ -72,6 +73,17 @@ impl CommandError {
             _ => "see the reason above",
         };
         Self::user(format!("{what}: {error}")).hint(hint)
+    }
+
+    /// Says that another process has what was wanted, perhaps for a moment only.
+    pub fn busy(mut self) -> Self {
+        self.busy = true;
+        self
+    }
+
+    /// Whether another process has what was wanted.
+    pub fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Adds the next step to take.

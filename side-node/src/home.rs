@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fs4::TryLockError;
 
@@ -24,6 +25,10 @@ use crate::error::CommandError;
 
 /// The environment variable that names the root.
 pub const HOME_VARIABLE: &str = "SIDE_HOME";
+/// How long a folder's lock is waited for: a command on a stopped node takes less.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two attempts at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Longest path of a Unix socket on Linux, less the closing zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -144,14 +149,19 @@ impl NodeHome {
         base.join(format!("side-{}", hex::encode(&digest[..12]))).join("control.sock")
     }
 
-    /// Whether some process holds the folder at this moment.
-    pub fn is_locked(&self) -> bool {
-        File::open(self.path.join("lock"))
-            .is_ok_and(|file| matches!(fs4::FileExt::try_lock(&file), Err(TryLockError::WouldBlock)))
+    /// Takes the folder for this process. The lock goes with the value. Commands on a stopped node hold it for a moment, so a short wait comes before the
+    /// refusal.
+    pub fn lock(&self) -> Result<FolderLock, CommandError> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match self.try_lock() {
+                Err(error) if error.is_busy() && Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+                other => return other,
+            }
+        }
     }
 
-    /// Takes the folder for this process. The lock goes with the value.
-    pub fn lock(&self) -> Result<FolderLock, CommandError> {
+    fn try_lock(&self) -> Result<FolderLock, CommandError> {
         let path = self.path.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -174,7 +184,8 @@ impl NodeHome {
                 Err(CommandError::user(format!("node {:?} is already running ({holder})", self.name)).hint(format!(
                     "use it from here: side-node note {0} \"text\", side-node history {0}; or stop that process first",
                     self.name
-                )))
+                ))
+                .busy())
             }
             Err(TryLockError::Error(e)) => Err(CommandError::io(format!("cannot lock {}", path.display()), &e)),
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -12,11 +12,6 @@ use crate::home::NodeHome;
 
 /// How long a node may take to answer: a digest over millions of changes on a loaded machine takes seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a starting node may take until it listens: it reads its whole history before.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between two attempts at a starting node.
-const START_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the running node. `None` if none is running.
 pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
@@ -45,20 +40,6 @@ pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>
             .map(Some)
             .map_err(|e| CommandError::bug(format!("the running node answers in another form: {e}"))),
         Response::Error(error) => Err(error.into()),
-    }
-}
-
-/// Like [`ask`], for a node that is just starting: tries again until it listens or its process is gone.
-pub fn ask_patiently<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        if let Some(answer) = ask(home, verb.clone())? {
-            return Ok(Some(answer));
-        }
-        if !home.is_locked() || Instant::now() >= deadline {
-            return Ok(None);
-        }
-        std::thread::sleep(START_PAUSE);
     }
 }
 

@@ -99,11 +99,6 @@ impl Disk {
         completion.await.map(drop).map_err(writer_error)
     }
 
-    /// Resolves when nothing can be written any more, with the reason.
-    pub async fn failed(&self) -> CommandError {
-        writer_error(self.commit.stopped().await)
-    }
-
     /// Declares the database to be the latest copy from now on.
     pub async fn accept(self) -> Result<Self, CommandError> {
         blocking(move || {

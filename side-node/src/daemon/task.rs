@@ -1,8 +1,11 @@
 //! The task that owns the group: rounds of take, change, commit, tell.
 
+use std::time::Duration;
+
 use side_ledger::Position;
 use side_watcher::client::Event;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, Digested};
@@ -18,6 +21,12 @@ use crate::net::relay::RelayLink;
 
 /// Most inputs that one round takes before it commits: enough to share a flush, few enough that nobody waits long.
 const MAX_ROUND: usize = 256;
+/// How long a node that stops stays to tell the relay what it does not know yet.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most entries of one round that are announced one by one.
+const MAX_ANNOUNCED: usize = 500;
+/// How many are announced of a round that has more.
+const SHOWN_OF_MANY: usize = 20;
 
 type Reply = oneshot::Sender<Result<serde_json::Value, CommandError>>;
 
@@ -96,13 +105,11 @@ impl Task {
 
     async fn rounds(&mut self, stop: &CancellationToken) -> Result<(), CommandError> {
         loop {
-            let disk = self.disk.as_ref().ok_or_else(|| CommandError::bug("the database is closed"))?;
             let first = tokio::select! {
-                () = stop.cancelled() => return self.last_round().await,
-                error = disk.failed() => return Err(error),
+                () = stop.cancelled() => return self.last_rounds().await,
                 ask = self.inbox.recv() => match ask {
                     Some(ask) => Input::Ask(ask),
-                    None => return self.last_round().await,
+                    None => return self.last_rounds().await,
                 },
                 event = self.relay.next() => match event {
                     Some(event) => Input::Relay(event),
@@ -124,14 +131,23 @@ impl Task {
         }
     }
 
-    /// Answers what was asked before the node was told to stop.
-    async fn last_round(&mut self) -> Result<(), CommandError> {
+    /// Answers what was asked before the node was told to stop, and stays for a moment if the relay is still to be told something: whoever writes a
+    /// line and quits expects the others to see it.
+    async fn last_rounds(&mut self) -> Result<(), CommandError> {
         self.inbox.close();
         let mut round = Round::default();
         while let Ok(ask) = self.inbox.try_recv() {
             self.take(Input::Ask(ask), &mut round)?;
         }
-        self.finish(round).await
+        self.finish(round).await?;
+        let deadline = Instant::now() + LINGER;
+        while !self.relay.is_settled() {
+            let Ok(event) = timeout_at(deadline, self.relay.next()).await else { break };
+            let mut round = Round::default();
+            self.take(event.map_or(Input::Room, Input::Relay), &mut round)?;
+            self.finish(round).await?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, input: Input, round: &mut Round) -> Result<(), CommandError> {
@@ -182,7 +198,15 @@ impl Task {
         if self.core.is_read_only() && self.relay.knows_own_tip(&self.core) {
             self.write_again(&mut round).await?;
         }
-        for position in &round.entries {
+        // A long catch-up is not for reading line by line.
+        let unseen = match round.entries.len() {
+            many if many > MAX_ANNOUNCED => many - SHOWN_OF_MANY,
+            _ => 0,
+        };
+        if unseen > 0 {
+            round.notices.push(format!("{unseen} more entries came; /history has them all"));
+        }
+        for position in &round.entries[unseen..] {
             if let Some(entry) = self.core.entry(position) {
                 let own = entry.author == self.core.author();
                 let _ = self.announcements.send(Announcement::Entry { entry: Box::new(entry), own });

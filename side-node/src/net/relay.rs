@@ -81,6 +81,11 @@ impl RelayLink {
         self.status.clone()
     }
 
+    /// Whether there is nothing to wait for: the relay has everything, or it is not to be had at the moment.
+    pub fn is_settled(&self) -> bool {
+        self.status.in_sync || self.told_away || self.restart_at.is_some() || self.status.problem.is_some()
+    }
+
     /// The next event; `None` when it is time to call [`RelayLink::durable`] again without one. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         if let Some(at) = self.restart_at {

@@ -123,3 +123,15 @@ async fn the_json_of_a_history_keeps_its_shape() {
     assert_eq!(entry["kind"], "note");
     assert_eq!(entry["body"], "hello");
 }
+
+#[tokio::test]
+async fn commands_on_a_stopped_node_wait_for_each_other() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let (root, home) = (test.root.clone(), test.root.node("node1"));
+    let lock = home.lock().unwrap();
+    let asking = tokio::task::spawn_blocking(move || offline::answer(&root, &home, Verb::Status));
+    tokio::task::yield_now().await;
+    drop(lock);
+    assert_eq!(asking.await.unwrap().unwrap()["node"], "node1");
+}

@@ -67,6 +67,9 @@ async fn who_insists_writes_and_is_convicted_if_wrong() {
     let test = TestRoot::new();
     let server = relay(&test.folder.path().join("relay"), 0).await;
     roll_back(&test, &server.url()).await;
+    test.init("node2");
+    let honest = test.start("node2", &server.url()).await;
+    until(&honest, "the history has come", |status| status.entries == 5).await;
     let config = DaemonConfig { trust_this_copy: true, ..test.config("node1", NOWHERE) };
     let node = Daemon::start(config).await.unwrap();
     node.mailbox().note("a second change of this number").await.unwrap();
@@ -76,6 +79,15 @@ async fn who_insists_writes_and_is_convicted_if_wrong() {
     assert_eq!(status.equivocators[0].key, status.key);
     let error = node.mailbox().note("no").await.unwrap_err();
     assert!(error.message().contains("two different changes"), "{error}");
+
+    // Whoever is honest sees it, goes on, and holds the same as before and as the other.
+    until(&honest, "the proof is there", |status| status.equivocators.len() == 1).await;
+    honest.mailbox().note("nothing happened").await.unwrap();
+    let status = until_in_sync(&honest).await;
+    assert_eq!(status.equivocators[0].name.as_deref(), Some("node1"));
+    until(&node, "both hold the same", |node| node.heads_digest == status.heads_digest).await;
+    assert_eq!(history(&honest).await.digest, history(&node).await.digest);
+    honest.stop().await.unwrap();
     node.stop().await.unwrap();
     server.shutdown().await.unwrap();
 }

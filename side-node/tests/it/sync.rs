@@ -14,7 +14,8 @@ async fn two_nodes_converge_to_equal_digests() {
     for round in 0..20 {
         let (a, b) = (format!("one {round}"), format!("two {round}"));
         let (a, b) = tokio::join!(one.mailbox().note(&a), two.mailbox().note(&b));
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
     }
     // 40 notes and 2 names.
     until(&one, "all have come to the first", |status| status.entries == 42).await;
@@ -120,4 +121,19 @@ async fn a_relay_that_is_away_is_told_once_and_does_not_stop_anybody() {
     assert!(text.contains("no connection to the relay") && text.contains(NOWHERE), "{text}");
     one.mailbox().note("all the same").await.unwrap();
     one.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_just_before_the_end_is_sent() {
+    let test = TestRoot::new();
+    test.init("node1");
+    test.init("node2");
+    let server = relay(&test.folder.path().join("relay"), 0).await;
+    let one = test.start("node1", &server.url()).await;
+    one.mailbox().note("and off").await.unwrap();
+    one.stop().await.unwrap();
+    let two = test.start("node2", &server.url()).await;
+    until(&two, "the note has come", |status| status.entries == 3).await;
+    two.stop().await.unwrap();
+    server.shutdown().await.unwrap();
 }

@@ -334,6 +334,12 @@ impl Group {
                 _ => {}
             }
         }
+        if !outcome.proofs.is_empty() {
+            // Nothing in the log tells the sessions of a proof: they pass it on when they are asked.
+            for subscriber in &mut self.subscribers {
+                subscriber.due = true;
+            }
+        }
         if outcome.rebuilt {
             // All numbers are void. Does not happen to a writer's replica (see above).
             for subscriber in &self.subscribers {

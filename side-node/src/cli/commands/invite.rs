@@ -1,5 +1,7 @@
 //! `side-node invite NAME`
 
+use std::io::Write as _;
+
 use clap::Args;
 use serde_json::json;
 use side_ledger::{Invitation, Name};
@@ -33,9 +35,12 @@ pub fn run(globals: &Globals, args: InviteArgs) -> Result<(), CommandError> {
     let invitation = Invitation::new(group.genesis().clone(), vec![settings.relay.clone()])
         .map_err(|e| CommandError::user(e.to_string()).hint("name the relay's address with --relay"))?;
     if is_loopback(&settings.relay) {
-        eprintln!(
+        // Whoever closed stderr does not want to know.
+        let _ = writeln!(
+            std::io::stderr(),
             "note: {} is reachable on this machine only; for other machines: side-node invite {} --relay ws://ADDRESS:PORT",
-            settings.relay, args.name
+            settings.relay,
+            args.name
         );
     }
     let text = invitation.to_string();

@@ -8,6 +8,8 @@ pub mod peers;
 pub mod run;
 pub mod status;
 
+use std::time::{Duration, Instant};
+
 use serde::de::DeserializeOwned;
 use side_ledger::Name;
 
@@ -17,21 +19,26 @@ use crate::cli::Globals;
 use crate::daemon::offline;
 use crate::error::CommandError;
 
-/// Asks the running node, or, if it is stopped, its folder.
+/// How long a node may take to start or another command to end: the whole history is read before.
+const BUSY_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two attempts at a busy folder.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks the running node, or, if it is stopped, its folder. A folder that is busy belongs to a node that is about to listen, or to another command:
+/// then this waits.
 fn ask<T: DeserializeOwned>(globals: &Globals, name: &Name, verb: Verb) -> Result<T, CommandError> {
     let root = globals.root()?;
     let home = root.node(name.as_str());
     home.require()?;
-    if let Some(answer) = client::ask(&home, verb.clone())? {
-        return Ok(answer);
-    }
-    let value = match offline::answer(&root, &home, verb.clone()) {
-        // It came up in between, or is about to listen.
-        Err(error) if home.is_locked() => match client::ask_patiently(&home, verb)? {
-            Some(answer) => return Ok(answer),
-            None => return Err(error),
-        },
-        other => other?,
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    let value = loop {
+        if let Some(answer) = client::ask(&home, verb.clone())? {
+            return Ok(answer);
+        }
+        match offline::answer(&root, &home, verb.clone()) {
+            Err(error) if error.is_busy() && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            other => break other?,
+        }
     };
     serde_json::from_value(value).map_err(|e| CommandError::bug(format!("an answer has another form: {e}")))
 }
