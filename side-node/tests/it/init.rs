@@ -78,3 +78,58 @@ fn an_invitation_brings_a_node_of_another_root_into_the_group() {
     assert!(error.message().contains("cannot join"), "{error}");
     assert!(!there.root.node("node2").path().exists());
 }
+
+#[test]
+fn inits_at_the_same_time_found_one_group() {
+    let test = TestRoot::new();
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                scope.spawn({
+                    let test = &test;
+                    move || test.init(&format!("node{n}"))
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(made.iter().filter(|made| made.founded).count(), 1);
+    assert!(made.iter().all(|other| other.group == made[0].group));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_secret_stands_in_the_key_file_and_nowhere_else() {
+    fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() => files(&entry.path(), found),
+                kind if kind.is_file() => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    let test = TestRoot::new();
+    test.init("node1");
+    let server = crate::support::relay(&test.folder.path().join("relay"), 0).await;
+    let node = test.start("node1", &server.url()).await;
+    node.mailbox().note("hello").await.unwrap();
+    let status = crate::support::until_in_sync(&node).await;
+    let key_file = test.root.node("node1").key_file();
+    let hex = fs::read_to_string(&key_file).unwrap().trim().to_owned();
+    let shown =
+        format!("{status:?} {:?} {:?}", node.mailbox().peers().await.unwrap(), crate::support::history(&node).await);
+    node.stop().await.unwrap();
+    server.shutdown().await.unwrap();
+
+    let seed = hex::decode(&hex).unwrap();
+    assert!(!shown.contains(&hex));
+    let mut found = Vec::new();
+    files(test.folder.path(), &mut found);
+    assert!(found.len() > 5, "{found:?}");
+    for file in found.into_iter().filter(|file| *file != key_file) {
+        let bytes = fs::read(&file).unwrap();
+        let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        assert!(!holds(&seed) && !holds(hex.as_bytes()), "{} holds the secret", file.display());
+    }
+}
