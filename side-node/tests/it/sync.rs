@@ -1,6 +1,7 @@
 //! Several nodes around a relay.
 
-use side_node::daemon::Announcement;
+use side_node::api::control::Verb;
+use side_node::daemon::{Announcement, offline};
 
 use crate::support::{NOWHERE, TestRoot, history, notes, relay, until, until_in_sync};
 
@@ -129,9 +130,10 @@ async fn what_was_written_just_before_the_end_is_sent() {
     test.init("node1");
     test.init("node2");
     let server = relay(&test.folder.path().join("relay"), 0).await;
-    let one = test.start("node1", &server.url()).await;
-    one.mailbox().note("and off").await.unwrap();
-    one.stop().await.unwrap();
+    let verb = Verb::Note { text: "and off".into() };
+    offline::answer(&test.root, &test.root.node("node1"), verb).unwrap();
+    // Told to stop before it can have reached the relay.
+    test.start("node1", &server.url()).await.stop().await.unwrap();
     let two = test.start("node2", &server.url()).await;
     until(&two, "the note has come", |status| status.entries == 3).await;
     two.stop().await.unwrap();
