@@ -257,8 +257,7 @@ async fn publish(socket: Socket, channel: Channel, kind: Kinds, changes: Vec<Cha
             }
         })
     };
-    let mut sent = 0;
-    for change in changes {
+    for (sent, change) in (0..).zip(changes) {
         while sent - acked.load(Ordering::Acquire) >= WINDOW {
             sink.flush().await.unwrap();
             woken.notified().await;
@@ -274,7 +273,6 @@ async fn publish(socket: Socket, channel: Channel, kind: Kinds, changes: Vec<Cha
             }
         };
         sink.feed(Message::Binary(frame)).await.unwrap();
-        sent += 1;
     }
     let _ = sink.flush().await;
     reader.abort();
