@@ -11,9 +11,10 @@ use crate::hash::CHANGE_SIGNATURE_DOMAIN;
 use crate::identity::{AuthorId, Signature};
 use crate::verify;
 
-/// Most headers in one half of a proof or in a voucher: an honest author signs every change, so short chains do, and 256 headers with all
-/// their deps stay below a third of a megabyte.
-pub const MAX_CHAIN: usize = 256;
+/// Most headers in one half of a proof or in a voucher. Honest authors sign every change, so that short chains do. And long ones would harm: whoever passes
+/// an honest author's changes on can spoil each signature and vouch for the change with the true headers behind it, and all others then
+/// have to keep and pass on the vouchers too.
+pub const MAX_CHAIN: usize = 8;
 
 /// Why bytes or headers are no evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

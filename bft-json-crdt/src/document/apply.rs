@@ -1,7 +1,9 @@
 //! What each unit operation does to the document. Everything is judged before it comes here.
 
+use std::collections::HashSet;
+
 use super::container::{Body, Container, Content, Entry, MapBody, Stamp, Up, Write};
-use super::event::{Event, Happened};
+use super::event::{Event, Happened, MAX_EVENTS};
 use super::sequence::{Anchor, PlaceIdx};
 use super::units::{Made, UnitRun};
 use super::{ContainerIdx, Document};
@@ -18,6 +20,9 @@ pub(super) struct Author<'a, C> {
     seq: u64,
     lamport: u32,
     id: ChangeId,
+    /// What this change has cleared: whatever other branches had to lose there is gone, and a further clear looks at the own branch alone. Else
+    /// a change of many clears would cost the number of its units times that of all authors.
+    cleared: HashSet<ContainerIdx>,
     /// `None` if nobody asked.
     events: Option<&'a mut Vec<Event>>,
 }
@@ -26,7 +31,7 @@ impl<'a, C: Causality> Author<'a, C> {
     pub(super) fn new(causality: &'a C, change: ChangeIdx, events: Option<&'a mut Vec<Event>>) -> Self {
         let (branch, seq) = causality.position(change);
         let lamport = u32::try_from(causality.lamport(change)).unwrap_or(u32::MAX);
-        Self { causality, change, branch, seq, lamport, id: causality.id(change), events }
+        Self { causality, change, branch, seq, lamport, id: causality.id(change), cleared: HashSet::new(), events }
     }
 
     fn stamp(&self, offset: u32) -> Stamp {
@@ -197,9 +202,9 @@ impl Document {
         self.units.skip(1);
         let before = self.at(container).least(author.branch);
         let ensures = &mut self.at_mut(container).ensures;
-        match ensures.iter_mut().find(|(branch, _)| *branch == author.branch) {
-            Some((_, seq)) => *seq = author.seq,
-            None => ensures.push((author.branch, author.seq)),
+        match ensures.binary_search_by_key(&author.branch, |(branch, _)| *branch) {
+            Ok(at) => ensures[at].1 = author.seq,
+            Err(at) => ensures.insert(at, (author.branch, author.seq)),
         }
         self.settle(container, author.branch, before);
         self.tell(author, container, Happened::Ensured);
@@ -207,13 +212,26 @@ impl Document {
 
     pub(super) fn do_clear<C: Causality>(&mut self, author: &mut Author<'_, C>, container: ContainerIdx) {
         self.units.skip(1);
-        if self.cover(container, |branch| author.bound(branch)) {
+        let branches = match author.cleared.insert(container) {
+            true => self.at(container).branches(),
+            false => vec![author.branch],
+        };
+        if self.cover(container, branches, |branch| author.bound(branch)) {
             self.tell(author, container, Happened::Cleared);
         }
     }
 
     pub(super) fn do_set<C: Causality>(&mut self, author: &mut Author<'_, C>, register: ContainerIdx, value: Value) {
         self.units.skip(1);
+        let Body::Register(writes) = &mut self.at_mut(register).body else { return };
+        // A further set of this change overtakes nothing but the one before.
+        let own = writes.partition_point(|write| author.causality.order(write.change, author.change).is_lt());
+        if let Some(write) = writes.get_mut(own)
+            && write.change == author.change
+        {
+            write.value = value;
+            return self.tell(author, register, Happened::Set);
+        }
         let Body::Register(writes) = &self.at(register).body else { return };
         let overtaken = |write: &Write| write.seq <= author.bound(write.branch);
         let mut branches: Vec<BranchIdx> = writes.iter().filter(|write| overtaken(write)).map(|w| w.branch).collect();
@@ -452,6 +470,14 @@ impl Document {
 
     fn tell<C: Causality>(&self, author: &mut Author<'_, C>, container: ContainerIdx, happened: Happened) {
         let Some(events) = author.events.as_deref_mut() else { return };
+        // Cheaper than to find indexes on the way up first.
+        if events.len() > MAX_EVENTS || !self.is_attached(container) {
+            return;
+        }
+        if events.len() == MAX_EVENTS {
+            let (container, kind, path) = (ContainerIdx::ROOT, Kind::Map, Vec::new());
+            return events.push(Event { change: author.change, container, kind, path, happened: Happened::Untold });
+        }
         let Some(path) = self.path(container) else { return };
         events.push(Event { change: author.change, container, kind: self.at(container).kind, path, happened });
     }

@@ -35,7 +35,7 @@ pub(super) struct Container {
     pub(super) up: Up,
     pub(super) kind: Kind,
     pub(super) depth: u32,
-    /// For each branch the latest uncovered ensure: what covers it covers the earlier ones too.
+    /// For each branch, ascending, the latest uncovered ensure: what covers it covers the earlier ones too.
     pub(super) ensures: Vec<(BranchIdx, u64)>,
     pub(super) body: Body,
 }
@@ -154,7 +154,7 @@ impl Container {
 
     /// The least `seq` of the uncovered operations at or below it on a branch.
     pub(super) fn least(&self, branch: BranchIdx) -> Option<u64> {
-        let ensure = self.ensures.iter().find(|(of, _)| *of == branch).map(|(_, seq)| *seq);
+        let ensure = self.ensures.binary_search_by_key(&branch, |(of, _)| *of).ok().map(|at| self.ensures[at].1);
         let own = match &self.body {
             Body::Register(writes) => writes.iter().find(|write| write.branch == branch).map(|write| write.seq),
             Body::Counter(steps) => steps.least(branch),

@@ -11,10 +11,15 @@ use super::{ContainerIdx, Document};
 use crate::causality::BranchIdx;
 
 impl Document {
-    /// Covers everything at and below a container that `bound` says, branch by branch. Answers whether there was anything.
-    pub(super) fn cover(&mut self, container: ContainerIdx, bound: impl Fn(BranchIdx) -> u64) -> bool {
+    /// Covers everything at and below a container that `bound` says, on each of these branches. Answers whether there was anything.
+    pub(super) fn cover(
+        &mut self,
+        container: ContainerIdx,
+        branches: Vec<BranchIdx>,
+        bound: impl Fn(BranchIdx) -> u64,
+    ) -> bool {
         let mut any = false;
-        for branch in self.at(container).branches() {
+        for branch in branches {
             let before = self.at(container).least(branch);
             let bound = bound(branch);
             if before.is_some_and(|least| least <= bound) {

@@ -1,14 +1,20 @@
 //! What a change did to the document, told for those who show it.
 
+use std::sync::Arc;
+
 use super::ContainerIdx;
 use crate::causality::ChangeIdx;
 use crate::ops::Kind;
+
+/// Most events that one call tells. A change of a megabyte can hold hundreds of thousands of operations, each in a container with a long path: told one by
+/// one they would take gigabytes. Whoever hears of [`Happened::Untold`] reads the document again.
+pub const MAX_EVENTS: usize = 16_384;
 
 /// One step of the way from the root to a container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// An entry of a map.
-    Key(String),
+    Key(Arc<str>),
     /// An element of a list, by its index when the event happened.
     Index(usize),
 }
@@ -62,4 +68,6 @@ pub enum Happened {
         /// Its index after.
         to: usize,
     },
+    /// More happened, anywhere in the document, than [`MAX_EVENTS`] allow to tell: the last event of a call, told of the root.
+    Untold,
 }

@@ -23,7 +23,7 @@ mod sequence;
 mod tx;
 mod units;
 
-pub use event::{Event, Happened, Step};
+pub use event::{Event, Happened, MAX_EVENTS, Step};
 pub use read::Element;
 pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 

@@ -33,7 +33,7 @@ impl Document {
             match &self.at(at).up {
                 Up::Root => break,
                 Up::Key(map, key) => {
-                    path.push(Step::Key(key.to_string()));
+                    path.push(Step::Key(key.clone()));
                     at = *map;
                 }
                 Up::Element(list, element) => {

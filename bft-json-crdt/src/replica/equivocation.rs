@@ -46,9 +46,19 @@ impl Replica {
         self.proofs.values()
     }
 
+    /// How many authors are proven to have forked their chains.
+    pub fn proof_count(&self) -> usize {
+        self.proofs.len()
+    }
+
     /// Takes a proof from a peer or the store. `None` if the proof is not good (the sender is to blame); an outcome without news if
-    /// it is known already or no quota has room.
+    /// one against that author is known already (this one is not checked then) or no quota has room.
     pub fn apply_proof(&mut self, proof: EquivocationProof) -> Option<Outcome> {
+        let about = proof.a.headers.first().filter(|header| header.document == self.id);
+        if about.is_some_and(|header| self.is_proven(&header.author)) {
+            // One is enough, so that a peer that sends it again and again costs nothing.
+            return Some(Outcome::default());
+        }
         proof.verify().ok()?;
         if proof.document() != self.id {
             return None;

@@ -70,7 +70,9 @@ impl Replica {
     pub(super) fn ingest(&mut self, batch: Vec<Incoming>) -> Outcome {
         let mut progress = Progress::default();
         let mut decoded = 0;
-        let mut looked: Vec<Looked> = batch.iter().map(|incoming| self.look(&incoming.change, &mut decoded)).collect();
+        let mut told = HashSet::new();
+        let mut looked: Vec<Looked> =
+            batch.iter().map(|incoming| self.look(&incoming.change, &mut decoded, &mut told)).collect();
         let standings = self.authenticate(&batch, &looked);
         for ((incoming, looked), standing) in batch.into_iter().zip(looked.drain(..)).zip(standings) {
             let id = incoming.change.id();
@@ -101,9 +103,13 @@ impl Replica {
         progress.outcome
     }
 
-    fn look(&self, change: &Change, decoded: &mut usize) -> Looked {
+    /// `told` are the waiting changes of which this call has said what they miss: finding that out costs a walk, and copies come cheap.
+    fn look(&self, change: &Change, decoded: &mut usize, told: &mut HashSet<ChangeId>) -> Looked {
         if change.header().document != self.id {
             return Looked::Judged(Verdict::Malformed(Malformed::Document));
+        }
+        if self.knows(&change.id()) == Known::Waiting && !told.insert(change.id()) {
+            return Looked::Judged(Verdict::Waiting { missing: Vec::new() });
         }
         if let Some(verdict) = self.known_verdict(&change.id()) {
             return Looked::Judged(verdict);

@@ -86,6 +86,7 @@ impl Replica {
                 return Err(LoadError { position: *position, fault: LoadFault::Signature });
             }
         }
-        Ok(self.finish(progress))
+        // A reader does not settle here: what an unproven author's change depends on may stand in this piece, and that change in the next.
+        Ok(progress.outcome)
     }
 }

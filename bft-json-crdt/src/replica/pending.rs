@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Limits;
-use crate::change::{Change, ChangeId};
+use crate::change::{Change, ChangeId, Header};
 use crate::evidence::{SignedChain, Voucher};
 use crate::identity::AuthorId;
 
@@ -59,7 +59,8 @@ impl Entry {
     fn cost(&self) -> usize {
         let vouching = self.vouching.as_ref().map_or(0, |vouching| {
             // A shared chain is as long as the changes that share it are many, or was paid for by the bytes of an explicit voucher.
-            256 + if vouching.skip == 0 { vouching.chain.headers.len() * 256 } else { 0 }
+            let header = |header: &Header| 256 + 32 * header.deps.len();
+            256 + if vouching.skip == 0 { vouching.chain.headers.iter().map(header).sum() } else { 0 }
         });
         let parents = self.change.header().parents().count();
         self.change.bytes().len() + vouching + ENTRY_OVERHEAD + PARENT_OVERHEAD * parents

@@ -7,6 +7,8 @@ use crate::encoding::{DecodeError, Reader, Write as _};
 
 /// Most bytes of one message: a change of the largest size with its voucher fits, and a hostile peer can make a receiver hold no more.
 pub const MAX_FRAME: usize = 4 << 20;
+/// Least bytes of a change: a header without `previous` and deps, no operations, a signature. Shorter ones are refused before they take room.
+const MIN_CHANGE_BYTES: usize = 1 + 32 + 32 + 1 + 1 + 1 + 32 + 1 + 64;
 /// Most leaves in one summary message.
 pub const MAX_SUMMARY_LEAVES: usize = 4096;
 /// Most ids in one `get`.
@@ -170,7 +172,7 @@ impl Message {
                 Message::Summary { last, authors }
             }
             3 => {
-                let count = reader.count(2)?;
+                let count = reader.count(MIN_CHANGE_BYTES)?;
                 let mut packets = Vec::with_capacity(count.min(4096));
                 for _ in 0..count {
                     let change = bytes.slice_ref(reader.blob()?);
@@ -244,8 +246,8 @@ mod tests {
                 ],
             },
             Message::Changes(vec![
-                Packet { change: Bytes::from_static(b"abc"), voucher: None },
-                Packet { change: Bytes::from_static(b""), voucher: Some(Bytes::from_static(b"v")) },
+                Packet { change: Bytes::from_static(&[b'a'; 165]), voucher: None },
+                Packet { change: Bytes::from_static(&[b'b'; 200]), voucher: Some(Bytes::from_static(b"v")) },
             ]),
             Message::Ack(7),
             Message::Get(vec![id(1), id(2)]),

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   A                                  B
-//!   heads, evidence  ───────────────▶
-//!                    ◀───────────────  heads, evidence        equal digests: both go live
+//!   heads            ───────────────▶
+//!                    ◀───────────────  heads                  equal digests: both go live
 //!   summary          ───────────────▶
 //!                    ◀───────────────  summary
 //!   probe            ───────────────▶                         only where seq alone cannot tell
 //!                    ◀───────────────  probe reply
 //!   changes …        ───────────────▶                         what B lacks, in causal order,
 //!                    ◀───────────────  ack …                  within a window; then the live tail
+//!   evidence         ───────────────▶                         once caught up
 //! ```
 //!
 //! Both directions run at once and independently. Nothing here waits, retries or knows the time: a driver feeds

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::causality::{BranchIdx, Causality as _, ChangeIdx};
@@ -18,10 +19,16 @@ use super::message::{Leaf, MAX_GET, MAX_PROBE_CHAINS, MAX_PROBE_IDS, MAX_SUMMARY
 
 /// Most ids that the peer asked for and that wait to be sent; what it asks beyond is dropped, it may ask again.
 const MAX_QUEUED_GETS: usize = 4 * MAX_GET;
+/// Most probe replies that wait to be sent: a peer that asks and never takes the answers would else fill the memory. An honest one has asked about half a
+/// million branches by then.
+const MAX_QUEUED_REPLIES: usize = 1024;
 /// Most ids remembered as "came from this peer, do not echo". A forgotten one costs an echo, nothing else.
 const MAX_ECHO_MEMORY: usize = 16_384;
-/// Most missing ids remembered as asked for, so that none is asked for twice on a connection.
+/// Most missing ids remembered as asked for.
 const MAX_ASKED: usize = 4_096;
+/// How often one id is asked for on a connection. A quota can push out what came, so once may not be enough; without a bound, two changes that push each
+/// other out would be fetched for ever.
+const MAX_ASKS: u8 = 3;
 /// Most of the peer's leaves of the watched author that are remembered as not held.
 const MAX_WATCHED_MISSING: usize = 4_096;
 
@@ -65,6 +72,9 @@ pub enum PeerFault {
     /// It answered a probe that was never sent, or answered it wrongly.
     #[error("answered a probe that was not sent")]
     ProbeReply,
+    /// It sent probe after probe without taking the replies.
+    #[error("sent more probes than it takes replies")]
+    Probes,
     /// It sent a summary twice.
     #[error("sent its summary twice")]
     Summary,
@@ -115,6 +125,8 @@ pub struct SyncSession {
     cursor: usize,
     gets: VecDeque<ChangeIdx>,
     outbox: VecDeque<Message>,
+    /// How many probe replies `outbox` holds.
+    replies: usize,
     proofs_sent: HashSet<AuthorId>,
     sent_frames: u64,
     unacked: VecDeque<usize>,
@@ -124,14 +136,15 @@ pub struct SyncSession {
     handled_frames: u64,
     echo: HashSet<ChangeId>,
     echo_order: VecDeque<ChangeId>,
-    asked: HashSet<ChangeId>,
+    /// What was asked for: how often, and whether the answer is still out.
+    asked: HashMap<ChangeId, (u8, bool)>,
     watched: Option<AuthorId>,
     watched_missing: HashSet<ChangeId>,
     peer_changes: u64,
 }
 
 impl SyncSession {
-    /// A session for a fresh connection. Its first messages, the heads and the evidence, come from [`SyncSession::poll_send`].
+    /// A session for a fresh connection. Its first message, the heads, comes from [`SyncSession::poll_send`].
     pub fn new(replica: &Replica, limits: SessionLimits) -> Self {
         let announced = (replica.heads_digest(), replica.len());
         let heads = Message::Heads { digest: announced.0, changes: announced.1 as u64 };
@@ -149,6 +162,7 @@ impl SyncSession {
             cursor: 0,
             gets: VecDeque::new(),
             outbox: VecDeque::from([heads]),
+            replies: 0,
             proofs_sent: HashSet::new(),
             sent_frames: 0,
             unacked: VecDeque::new(),
@@ -158,7 +172,7 @@ impl SyncSession {
             handled_frames: 0,
             echo: HashSet::new(),
             echo_order: VecDeque::new(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             watched: None,
             watched_missing: HashSet::new(),
             peer_changes: 0,
@@ -235,6 +249,10 @@ impl SyncSession {
                         (author, position.map(|p| p as u64))
                     })
                     .collect();
+                if self.replies == MAX_QUEUED_REPLIES {
+                    return Err(PeerFault::Probes);
+                }
+                self.replies += 1;
                 self.outbox.push_back(Message::ProbeReply(reply));
             }
             Message::ProbeReply(replies) => self.on_probe_reply(replica, &replies)?,
@@ -250,13 +268,24 @@ impl SyncSession {
         self.handled_frames = (self.handled_frames + 1).min(self.received_frames);
     }
 
-    /// Some changes wait for dependencies that nobody has sent: the request to send, if any of them was not asked for before.
+    /// Some changes wait for dependencies that nobody has sent: the request to send, if any of them is not on its way.
     pub fn missing(&mut self, ids: impl IntoIterator<Item = ChangeId>) {
         let mut request = Vec::new();
         for id in ids {
-            if self.asked.len() < MAX_ASKED && self.asked.insert(id) {
-                request.push(id);
+            let known = self.asked.len();
+            match self.asked.get_mut(&id) {
+                Some((times, out)) => {
+                    if *out || *times == MAX_ASKS {
+                        continue;
+                    }
+                    (*times, *out) = (*times + 1, true);
+                }
+                None if known == MAX_ASKED => continue,
+                None => {
+                    self.asked.insert(id, (1, true));
+                }
             }
+            request.push(id);
         }
         for part in request.chunks(MAX_GET) {
             self.outbox.push_back(Message::Get(part.to_vec()));
@@ -270,13 +299,19 @@ impl SyncSession {
             return None;
         }
         if let Some(message) = self.outbox.pop_front() {
+            self.replies -= usize::from(matches!(message, Message::ProbeReply(_)));
             return Some(message);
         }
         if self.handled_frames > self.acked_frames {
             self.acked_frames = self.handled_frames;
             return Some(Message::Ack(self.handled_frames));
         }
-        if let Some(proof) = replica.proofs().find(|proof| !self.proofs_sent.contains(&proof.author())) {
+        // Not before the catch-up: whoever holds a proof holds the author's changes back until somebody depends on them, and a long
+        // history of an author who forked in the end would not fit there.
+        if self.is_live()
+            && self.proofs_sent.len() < replica.proof_count()
+            && let Some(proof) = replica.proofs().find(|proof| !self.proofs_sent.contains(&proof.author()))
+        {
             self.proofs_sent.insert(proof.author());
             return Some(Message::Evidence(proof.encode().into()));
         }
@@ -476,9 +511,14 @@ impl SyncSession {
         self.received_frames += 1;
         let mut batch = Vec::with_capacity(packets.len());
         for packet in packets {
-            let change = Change::decode_with(packet.change, |author| replica.dag().known_author(author))?;
+            // Its own allocation: a small change must not keep a whole frame of junk in memory.
+            let bytes = Bytes::copy_from_slice(&packet.change);
+            let change = Change::decode_with(bytes, |author| replica.dag().known_author(author))?;
             let voucher = packet.voucher.map(|bytes| Voucher::decode(&bytes)).transpose()?;
             self.remember_echo(change.id());
+            if let Some((_, out)) = self.asked.get_mut(&change.id()) {
+                *out = false;
+            }
             batch.push(Incoming { change, voucher });
         }
         Ok(vec![Action::Apply(batch)])
@@ -515,7 +555,7 @@ impl SyncSession {
             let Some(idx) = self.next_change(replica) else { break };
             let change = replica.bytes(idx).clone();
             let voucher = replica.voucher(idx).map(|voucher| voucher.encode().into());
-            size += change.len() + voucher.as_ref().map_or(0, bytes::Bytes::len);
+            size += change.len() + voucher.as_ref().map_or(0, Bytes::len);
             chunk.push(Packet { change, voucher });
         }
         chunk

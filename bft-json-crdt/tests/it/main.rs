@@ -1,6 +1,7 @@
 //! The crate's one integration-test binary.
 
 mod attacks;
+mod audit;
 mod codec_round_trip;
 mod convergence;
 mod fuzz_replay;
