@@ -348,6 +348,12 @@ impl Group {
         } else {
             self.broadcast(first, from);
         }
+        if !outcome.proofs.is_empty() {
+            // Everybody gets the proof, also those to whom no change brought it.
+            for subscriber in &mut self.subscribers {
+                subscriber.due = true;
+            }
+        }
         self.keep(&outcome, messages);
     }
 
