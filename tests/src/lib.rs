@@ -1,4 +1,13 @@
 //! What the end-to-end tests share.
+//!
+//! - [`process`] — our programs as processes: built, started, watched, killed
+//! - [`world`] — a relay, nodes, and what they say about themselves
+//! - [`attacker`] — a raw websocket that knows the protocol and keeps to none of it
+//! - [`pty`] — a person at a terminal
+//! - [`measure`] — clocks and tables for the benchmarks
 
+pub mod attacker;
 pub mod measure;
+pub mod process;
 pub mod pty;
+pub mod world;
