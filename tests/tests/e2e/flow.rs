@@ -1,0 +1,152 @@
+//! What a person does on the first day.
+
+use side_tests::process::Process;
+use side_tests::pty::{CommandBuilder, Terminal};
+use side_tests::world::{Home, Watcher};
+
+const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
+
+/// A relay in a temporary folder.
+fn watcher() -> (tempfile::TempDir, Watcher) {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let watcher = Watcher::start(data.path());
+    (data, watcher)
+}
+
+/// `run NAME` on a terminal.
+fn at_a_terminal(home: &Home, name: &str) -> Terminal {
+    let template = home.command();
+    let mut command = CommandBuilder::new(template.get_program());
+    command.args(["run", name]);
+    for (variable, value) in template.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        }
+    }
+    command.env("TERM", "xterm");
+    Terminal::start(command)
+}
+
+#[test]
+fn a_watcher_four_inits_four_runs_and_typing_in_each_end_in_four_equal_digests() {
+    let (_data, watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    for name in NODES {
+        home.init(name);
+    }
+    let mut nodes: Vec<Process> = NODES.map(|name| home.run(name)).into();
+    let mut notes = Vec::new();
+    for round in ["good morning", "see you on Tuesday"] {
+        for (name, node) in NODES.iter().zip(&mut nodes) {
+            let note = format!("{round} from {name}");
+            assert!(node.type_line(&note));
+            // A receipt: it is signed and on disk.
+            let receipt = node.expect(&note);
+            assert!(receipt.ends_with(']'), "no receipt: {receipt}");
+            notes.push(note);
+        }
+    }
+    let expected: Vec<&str> = notes.iter().map(String::as_str).collect();
+    let digest = home.converge(&NODES, &expected);
+    // Each console has shown each line of the others, with the name of who wrote it.
+    for (name, node) in NODES.iter().zip(&mut nodes) {
+        for other in NODES.iter().filter(|other| *other != name) {
+            let line = format!("{other}: see you on Tuesday from {other}");
+            side_tests::process::eventually(&line, || node.stdout().contains(&line).then_some(()));
+        }
+    }
+    // The same history reads the same while nobody runs.
+    for node in &mut nodes {
+        assert!(node.stop().success(), "{}", node.report());
+    }
+    for name in NODES {
+        let history = home.history(name);
+        assert_eq!(history.digest(), digest);
+        assert_eq!(history.notes().len(), notes.len(), "nothing twice");
+        for field in ["group", "heads_digest", "heads"] {
+            assert!(!history.0[field].is_null(), "{field}");
+        }
+        for field in ["id", "author", "name", "seq", "time_ms", "kind", "body"] {
+            assert!(!history.0["entries"][0][field].is_null(), "{field}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_was_off_catches_up() {
+    let (_data, mut watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    for name in ["node1", "node2"] {
+        home.init(name);
+    }
+    let mut node1 = home.run("node1");
+    let mut node2 = home.run("node2");
+    node1.type_line("while both are here");
+    home.converge(&["node1", "node2"], &["while both are here"]);
+    assert!(node2.stop().success());
+    // What is written without node2, and what node2 writes without anybody, meet when it is back; the relay was restarted meanwhile.
+    node1.type_line("while node2 is off");
+    node1.expect("while node2 is off");
+    home.ok(&["note", "node2", "written while stopped"]);
+    assert!(watcher.process.stop().success());
+    watcher.start_again();
+    let _node2 = home.run("node2");
+    home.converge(&["node1", "node2"], &["while both are here", "while node2 is off", "written while stopped"]);
+    // A third that comes late gets everything from the relay alone.
+    assert!(node1.stop().success());
+    home.init("node3");
+    let _node3 = home.run("node3");
+    home.converge(&["node2", "node3"], &["while both are here", "while node2 is off", "written while stopped"]);
+}
+
+#[test]
+fn another_root_joins_by_invitation() {
+    let (_data, watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    home.init("node1");
+    let mut node1 = home.run("node1");
+    let invitation = home.ok(&["invite", "node1"]);
+    let other = Home::new(&watcher.url());
+    other.ok(&["init", "visitor", "--join", invitation.trim()]);
+    let mut visitor = other.run("visitor");
+    node1.type_line("welcome");
+    visitor.expect("welcome");
+    visitor.type_line("thank you");
+    node1.expect("thank you");
+    let digest = home.converge(&["node1"], &["welcome", "thank you"]);
+    assert_eq!(other.converge(&["visitor"], &["welcome", "thank you"]), digest);
+}
+
+#[test]
+fn a_person_types_into_node1_at_a_terminal() {
+    let (_data, watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    home.init("node1");
+    home.init("node2");
+    let mut node2 = home.run("node2");
+    let mut person = at_a_terminal(&home, "node1");
+    person.expect("node1 is ready in group ");
+    person.type_line("typed by a person");
+    node2.expect("node1: typed by a person");
+    node2.type_line("seen");
+    person.expect("node2: seen");
+    home.converge(&["node1", "node2"], &["typed by a person", "seen"]);
+    person.type_line("/quit");
+    assert!(person.wait().success());
+    assert!(person.is_in_line_mode(), "the terminal is as it was");
+}
+
+#[test]
+fn without_a_relay_a_node_says_so_and_keeps_what_is_typed() {
+    // A port that was free a moment ago: nobody listens there.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let home = Home::new(&format!("ws://{gone}"));
+    home.init("node1");
+    let mut node = home.run("node1");
+    node.expect("no connection to the relay");
+    node.type_line("alone");
+    node.expect("node1: alone");
+    assert!(node.stop().success());
+    assert_eq!(home.history("node1").notes(), ["alone"]);
+}
