@@ -42,6 +42,14 @@ fn forged_author() {
     assert_eq!(forged.author(), alice.author());
     assert_eq!(give_batch(&mut replica, [&forged, &real]), [Verdict::Unauthenticated, Verdict::Applied]);
     assert_eq!(replica.authors().collect::<Vec<_>>(), [mallory.author()]);
+    // Mallory's own signature on a change that claims to follow Alice's vouches for nothing of hers, in the frame or as a voucher.
+    let forged = unsigned(&craft(&alice, None, &[], 8, &no_ops()));
+    let follower = craft(&mallory, Some(&forged), &[], 8, &no_ops());
+    let mut replica = reader();
+    assert_eq!(give_batch(&mut replica, [&forged, &follower])[0], Verdict::Unauthenticated);
+    let voucher = SignedChain::of([&follower]).map(Voucher);
+    assert_eq!(verdict(&replica.apply(Incoming { change: forged, voucher })), Verdict::Unauthenticated);
+    assert!(replica.is_empty());
 }
 
 #[test]
