@@ -1,7 +1,11 @@
 //! What it costs to take a history in: with every signature checked, beside checking and hashing alone; and without, at 1,000 and at 100,000
 //! changes. CPU time on one thread (so that it can be measured on a busy machine), and the process's memory. Fails when a limit is exceeded.
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and the process's memory")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a benchmark reads the clock and the process's memory, and prints"
+)]
 
 use std::hint::black_box;
 

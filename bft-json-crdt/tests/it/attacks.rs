@@ -5,7 +5,7 @@ use std::time::Instant;
 use bft_json_crdt::change::{Change, ChangeId, DocumentId, MAX_DEPS};
 use bft_json_crdt::document::InvalidReason;
 use bft_json_crdt::encoding::Write as _;
-use bft_json_crdt::evidence::{MAX_CHAIN, SignedChain, Voucher};
+use bft_json_crdt::evidence::{EquivocationProof, MAX_CHAIN, SignedChain, Voucher};
 use bft_json_crdt::ops::{OpsBuilder, Ref, Source, Unit};
 use bft_json_crdt::replica::{Incoming, Invalid, Known, Limits, Malformed, Replica, Verdict};
 use bytes::Bytes;
@@ -533,6 +533,29 @@ fn held_back_changes_are_bounded() {
 }
 
 #[test]
+fn what_waits_of_an_author_is_held_back_once_its_fork_is_proven() {
+    let mallory = key(2);
+    let roots: Vec<Change> = (0..2).map(|n| craft(&mallory, None, &[], n, &no_ops())).collect();
+    let next = craft(&mallory, Some(&roots[0]), &[], 0, &no_ops());
+    let proof = EquivocationProof::new(SignedChain::of([&roots[0]]).unwrap(), SignedChain::of([&roots[1]]).unwrap());
+    let proof = proof.unwrap();
+    let mut replica = reader();
+    assert_eq!(give(&mut replica, [&next]), [waiting(&[&roots[0]])]);
+    assert_eq!(replica.missing(10), [roots[0].id()]);
+    assert_eq!(replica.apply_proof(proof.clone()).unwrap().proofs[0], proof);
+    assert_eq!(replica.knows(&next.id()), Known::HeldBack);
+    assert!(replica.missing(10).is_empty(), "nobody wants it, so nothing is fetched for it");
+    assert!(replica.apply_proof(proof.clone()).unwrap().proofs.is_empty(), "no news");
+    // A proof from another document convicts nobody here, and neither does one whose signature is not good.
+    let mut other = Replica::new(DocumentId([0xee; 32]), Limits::default());
+    assert!(other.apply_proof(proof.clone()).is_none());
+    let mut forged = proof;
+    forged.b.signature = roots[0].signature();
+    forged.a.signature = roots[0].signature();
+    assert!(reader().apply_proof(forged).is_none());
+}
+
+#[test]
 fn a_damaged_store_names_the_record() {
     let (alice, bob) = (key(1), key(2));
     let mut source = writer(&alice);
@@ -559,6 +582,10 @@ fn a_damaged_store_names_the_record() {
     let mut interior = stored.clone();
     interior[3].change = unsigned(&stored[3].change);
     load(interior).expect("the tip vouches for what is before it");
+    // A voucher for something else is no voucher.
+    let mut misplaced = stored.clone();
+    misplaced[3].voucher = SignedChain::of([&stored[6].change]).map(Voucher);
+    assert_eq!(fault(misplaced), (3, LoadFault::Signature));
     let bytes: Bytes = source.save().into();
     let again = Replica::load_archive(&bytes, Limits::default(), Some(alice.author())).unwrap();
     assert_eq!(again.digest(), source.digest());
