@@ -18,7 +18,7 @@ lint: prereqs ## format and lints only
 bench: prereqs ## our figures beside their limits (WHAT="name …" runs only those)
 	@scripts/bench.sh $(WHAT)
 
-fuzz: prereqs ## every decoder, one minute each (SECONDS_EACH=600 for longer); needs nightly Rust and cargo-fuzz
+fuzz: prereqs ## every fuzz target, one minute each (SECONDS_EACH=600 for longer); needs cargo-fuzz
 	@scripts/fuzz.sh
 
 prereqs: ## name the system packages that are missing; install them on Debian and Ubuntu

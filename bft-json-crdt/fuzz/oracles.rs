@@ -1,14 +1,20 @@
-//! What must hold for any bytes whatever, one function for each decoder. Fuzz targets and the test that replays seeds and crashers share
+//! What must hold for any bytes whatever, one function for each decoder or machine that takes bytes from strangers. Fuzz targets and the test that replays seeds and crashers share
 //! them. Each panics where a promise is broken and answers whether the bytes were accepted.
+
+#[path = "scenario.rs"]
+pub(crate) mod scenario;
 
 use bft_json_crdt::change::{Change, VERSION};
 use bft_json_crdt::evidence::{EquivocationProof, Voucher};
 use bft_json_crdt::ops::{MAX_UNITS, Ops};
+use bft_json_crdt::replica::{Limits, MAX_MISSING, Replica};
+use bft_json_crdt::sync::{Action, MAX_FRAME, Message, SessionLimits, SyncSession};
 use bft_json_crdt::value::{Value, canonical_json};
+use bytes::Bytes;
 
 /// A change that decodes stands in the one encoding.
 pub(crate) fn change(data: &[u8]) -> bool {
-    let Ok(change) = Change::decode(bytes::Bytes::copy_from_slice(data)) else { return false };
+    let Ok(change) = Change::decode(Bytes::copy_from_slice(data)) else { return false };
     let again = Change::from_parts(change.header().clone(), change.ops(), change.signature());
     assert_eq!(again.bytes(), data);
     assert_eq!(again.id(), change.id());
@@ -59,4 +65,126 @@ pub(crate) fn evidence(data: &[u8]) -> bool {
         let _ = proof.verify();
     }
     voucher.is_ok() || proof.is_ok()
+}
+
+/// A message of a known kind that decodes stands in the one encoding; what is left of an unknown one is its number.
+pub(crate) fn message(data: &[u8]) -> bool {
+    let Ok(message) = Message::decode(&Bytes::copy_from_slice(data)) else { return false };
+    let again = message.encode();
+    if matches!(message, Message::Unknown(_)) {
+        assert!(data.starts_with(&again));
+    } else {
+        assert_eq!(again, data);
+    }
+    true
+}
+
+/// An archive that loads is a sound replica, and what it saves loads to the same, by whatever rule (reader or writer) it is read.
+pub(crate) fn archive(data: &[u8]) -> bool {
+    let data = Bytes::copy_from_slice(data);
+    let Ok(replica) = Replica::load_archive(&data, Limits::default(), None) else { return false };
+    check_replica(&replica);
+    let writer = Some(scenario::key(0).author());
+    let writing = Replica::load_archive(&data, Limits::default(), writer).expect("a writer loads what a reader loads");
+    check_replica(&writing);
+    true
+}
+
+/// What holds for any replica at any time.
+fn check_replica(replica: &Replica) {
+    replica.document().debug_check();
+    let saved = Bytes::from(replica.save());
+    let again = Replica::load_archive(&saved, Limits::default(), None).expect("what was saved loads");
+    again.document().debug_check();
+    // A writer keeps what a reader would take out: compared are two that follow the same rule.
+    if !replica.needs_acknowledgement() {
+        assert_eq!(again.heads_digest(), replica.heads_digest());
+        assert_eq!(again.digest(), replica.digest());
+    }
+    assert_eq!(again.proofs().count(), replica.proofs().count());
+}
+
+/// Replicas that get the same changes in different orders and portions show the same, whatever the changes say and whoever forks its chain.
+pub(crate) fn apply(data: &[u8]) -> bool {
+    let changes = scenario::changes(data);
+    if changes.is_empty() {
+        return false;
+    }
+    let mut as_written = scenario::reader();
+    for change in &changes {
+        as_written.apply(change.clone().into());
+        as_written.document().debug_check();
+    }
+    let mut backwards = scenario::reader();
+    backwards.tell_events(false);
+    for change in changes.iter().rev() {
+        backwards.apply(change.clone().into());
+    }
+    // By id: as good as any other shuffle, and the same in every run.
+    let mut by_id = changes;
+    by_id.sort_by_key(Change::id);
+    let mut in_batches = scenario::reader();
+    for batch in by_id.chunks(3) {
+        in_batches.apply_batch(batch.iter().cloned().map(Into::into).collect());
+    }
+    check_replica(&as_written);
+    for other in [&backwards, &in_batches] {
+        other.document().debug_check();
+        let proven = |replica: &Replica| replica.proofs().map(|proof| proof.author()).collect::<Vec<_>>();
+        assert_eq!(proven(other), proven(&as_written));
+        assert_eq!(other.heads(), as_written.heads());
+        assert_eq!(other.heads_digest(), as_written.heads_digest());
+        assert_eq!(other.digest(), as_written.digest());
+        assert_eq!(other.missing(1), [], "all changes that are named were given");
+    }
+    !as_written.is_empty()
+}
+
+/// Most messages that a peer's frame may make a session of a small replica say at once: heads, a summary, a probe and its reply, an acknowledgement, requests
+/// for what is missing, a proof for each of the few authors, and the window's frames.
+const MAX_ANSWERS: usize = 16 + SMALL_WINDOW.window_frames;
+/// A window that a few changes fill.
+const SMALL_WINDOW: SessionLimits =
+    SessionLimits { window_frames: 4, window_bytes: 2048, chunk_bytes: 1024, chunk_changes: 2 };
+
+/// Frames from a peer, whatever they say, do a session no harm: it answers little, keeps to its window, and what it says can be read. The input is frames,
+/// each after its length in two bytes.
+pub(crate) fn session(data: &[u8]) -> bool {
+    let mut replica = scenario::small_replica();
+    let mut session = SyncSession::new(&replica, SMALL_WINDOW);
+    session.watch(scenario::key(1).author());
+    let mut understood = 0;
+    for frame in scenario::frames(data) {
+        let Ok(message) = Message::decode(&Bytes::copy_from_slice(frame)) else { break };
+        let Ok(actions) = session.receive(&replica, message) else { break };
+        understood += 1;
+        for action in actions {
+            match action {
+                Action::Apply(batch) => {
+                    replica.apply_batch(batch);
+                    session.missing(replica.missing(MAX_MISSING));
+                    session.handled();
+                }
+                Action::Proof(proof) => {
+                    replica.apply_proof(proof);
+                }
+            }
+        }
+        let mut answers = 0;
+        while let Some(answer) = session.poll_send(&replica) {
+            answers += 1;
+            assert!(answers <= MAX_ANSWERS, "a frame is answered by too many");
+            let bytes = Bytes::from(answer.encode());
+            assert!(bytes.len() <= MAX_FRAME);
+            assert_eq!(Message::decode(&bytes), Ok(answer));
+        }
+        assert!(session.unacknowledged() <= SMALL_WINDOW.window_frames);
+        session.behind(&replica);
+        session.watched_tip_learnt(&replica);
+        if session.is_stale(&replica) {
+            session = SyncSession::new(&replica, SMALL_WINDOW);
+        }
+    }
+    check_replica(&replica);
+    understood > 0
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 #[path = "../../fuzz/oracles.rs"]
-mod oracles;
+pub(crate) mod oracles;
 
 /// Feeds all files of a folder; none if there is no folder. Returns how many were fed and how many accepted.
 fn replay(folder: &str, target: &str, oracle: fn(&[u8]) -> bool) -> (usize, usize) {
@@ -28,6 +28,10 @@ fn seeds_are_accepted_and_crashers_do_no_more_harm() {
         ("ops", oracles::ops),
         ("value", oracles::value),
         ("evidence", oracles::evidence),
+        ("message", oracles::message),
+        ("archive", oracles::archive),
+        ("apply", oracles::apply),
+        ("session", oracles::session),
     ] {
         let (seeds, accepted) = replay("seeds", target, oracle);
         assert!(seeds > 0 && seeds == accepted, "{target}: {accepted} of {seeds} seeds accepted");

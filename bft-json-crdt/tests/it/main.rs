@@ -5,6 +5,7 @@ mod audit;
 mod codec_round_trip;
 mod convergence;
 mod fuzz_replay;
+mod fuzz_seeds;
 mod golden;
 mod merge;
 mod refused;

@@ -89,7 +89,8 @@ impl Link {
     }
 }
 
-fn deliver(session: &mut SyncSession, replica: &mut Replica, message: Message) -> Result<(), PeerFault> {
+/// Gives a message to a session and does what it asks.
+pub(crate) fn deliver(session: &mut SyncSession, replica: &mut Replica, message: Message) -> Result<(), PeerFault> {
     for action in session.receive(replica, message)? {
         match action {
             Action::Apply(batch) => {

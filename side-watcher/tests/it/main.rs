@@ -1,6 +1,7 @@
 //! The relay as clients meet it: in-process servers on ports of the system's choice, real sockets, real replicas, a real store.
 
 mod convergence;
+mod fuzz_replay;
 mod hello;
 mod hostile;
 mod limits;
