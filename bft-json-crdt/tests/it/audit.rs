@@ -277,7 +277,7 @@ fn repeated_sets_and_clears_of_one_change_show_what_they_should() {
 }
 
 #[test]
-fn the_cost_of_a_change_does_not_grow_with_the_history() {
+fn quadratic_cost() {
     let alice = key(1);
     let mut source = writer(&alice);
     let cost = |source: &Replica| {

@@ -1,5 +1,6 @@
 //! The crate's one integration-test binary.
 
+mod ancestor;
 mod attacks;
 mod audit;
 mod codec_round_trip;
