@@ -1,6 +1,7 @@
 //! What each unit operation does to the document. Everything is judged before it comes here.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::container::{Body, Container, Content, Entry, MapBody, Stamp, Up, Write};
 use super::event::{Event, Happened, MAX_EVENTS};
@@ -179,7 +180,7 @@ impl Document {
                 (key, slot?)
             }
             None => {
-                let key: std::sync::Arc<str> = key.into();
+                let key: Arc<str> = key.into();
                 (key.clone(), gone.entry(key).or_default())
             }
         };
@@ -301,6 +302,7 @@ impl Document {
         let offset = self.units.total(author.change);
         let before = self.at(list).least(author.branch);
         let Body::List(body) = &mut self.at_mut(list).body else { return None };
+        let body = Arc::make_mut(body);
         let known = body.elements.len();
         let places = body.element_of.len();
         body.elements.extend(contents.zip(places..).map(|(content, place)| {
@@ -329,6 +331,7 @@ impl Document {
         let offset = self.units.total(author.change);
         let before = self.at(text).least(author.branch);
         let Body::Text(body) = &mut self.at_mut(text).body else { return None };
+        let body = Arc::make_mut(body);
         let known = body.characters.len();
         body.characters.extend(characters.chars());
         let len = (body.characters.len() - known) as u32;
@@ -352,6 +355,7 @@ impl Document {
         let stamp = author.stamp(self.units.total(author.change));
         let telling = author.events.is_some();
         let Body::List(body) = &mut self.at_mut(list).body else { return };
+        let body = Arc::make_mut(body);
         let number = body.element_of[place.index()];
         let entry = &mut body.elements[number as usize];
         let wins = body.sequence.stamp_of(entry.place) < stamp;
@@ -420,6 +424,7 @@ impl Document {
         };
         match &mut self.at_mut(container).body {
             Body::List(list) => {
+                let list = Arc::make_mut(list);
                 for place in places {
                     let entry = &mut list.elements[list.element_of[place as usize] as usize];
                     if entry.alive {
@@ -433,6 +438,7 @@ impl Document {
                 }
             }
             Body::Text(text) => {
+                let text = Arc::make_mut(text);
                 for place in places.map(PlaceIdx::from_number) {
                     if text.sequence.is_visible(place) {
                         if telling {

@@ -1,7 +1,7 @@
 //! What is kept of one container: where it hangs, what it holds, and which of its operations are uncovered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::ContainerIdx;
 use super::live::{Runs, Steps};
@@ -47,8 +47,10 @@ pub(super) enum Body {
     Register(Vec<Write>),
     Counter(Steps),
     Map(Box<MapBody>),
-    List(Box<ListBody>),
-    Text(Box<TextBody>),
+    /// Shared with all empty ones until something is inserted: an element that holds an empty list takes four bytes in a change, and most of a
+    /// kilobyte in memory if each had its own.
+    List(Arc<ListBody>),
+    Text(Arc<TextBody>),
 }
 
 #[derive(Clone)]
@@ -119,23 +121,22 @@ pub(super) struct TextBody {
     pub(super) runs: Runs,
 }
 
+static EMPTY_LIST: LazyLock<Arc<ListBody>> = LazyLock::new(|| {
+    let (element_of, elements) = (Vec::new(), Vec::new());
+    Arc::new(ListBody { sequence: Sequence::new(), element_of, elements, runs: Runs::default() })
+});
+
+static EMPTY_TEXT: LazyLock<Arc<TextBody>> =
+    LazyLock::new(|| Arc::new(TextBody { sequence: Sequence::new(), characters: Vec::new(), runs: Runs::default() }));
+
 impl Container {
     pub(super) fn new(up: Up, kind: Kind, depth: u32) -> Self {
         let body = match kind {
             Kind::Register | Kind::MultiRegister => Body::Register(Vec::new()),
             Kind::Counter => Body::Counter(Steps::default()),
             Kind::Map => Body::Map(Box::default()),
-            Kind::List => Body::List(Box::new(ListBody {
-                sequence: Sequence::new(),
-                element_of: Vec::new(),
-                elements: Vec::new(),
-                runs: Runs::default(),
-            })),
-            Kind::Text => Body::Text(Box::new(TextBody {
-                sequence: Sequence::new(),
-                characters: Vec::new(),
-                runs: Runs::default(),
-            })),
+            Kind::List => Body::List(EMPTY_LIST.clone()),
+            Kind::Text => Body::Text(EMPTY_TEXT.clone()),
         };
         Self { up, kind, depth, ensures: Vec::new(), body }
     }
@@ -193,5 +194,19 @@ impl Container {
         branches.sort_unstable();
         branches.dedup();
         branches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lists_and_texts_take_no_room_of_their_own() {
+        let make = |kind| Container::new(Up::Root, kind, 1).body;
+        let (Body::List(a), Body::List(b)) = (make(Kind::List), make(Kind::List)) else { panic!("lists") };
+        assert!(Arc::ptr_eq(&a, &b));
+        let (Body::Text(a), Body::Text(b)) = (make(Kind::Text), make(Kind::Text)) else { panic!("texts") };
+        assert!(Arc::ptr_eq(&a, &b));
     }
 }

@@ -5,6 +5,8 @@
 //! units exactly the earlier ones are applied by then). So each container keeps for each branch the least `seq` at and below it, and a
 //! clear goes only where it covers something.
 
+use std::sync::Arc;
+
 use super::container::{Body, Content, Entry, MapBody, Up};
 use super::sequence::PlaceIdx;
 use super::{ContainerIdx, Document};
@@ -40,7 +42,9 @@ impl Document {
             Body::Counter(steps) => {
                 steps.cover(branch, bound);
             }
-            Body::List(list) => {
+            // Empty ones are shared, and stay so.
+            Body::List(list) if list.runs.living() > 0 => {
+                let list = Arc::make_mut(list);
                 for run in list.runs.cover(branch, bound) {
                     for place in run.places() {
                         let entry = &mut list.elements[list.element_of[place as usize] as usize];
@@ -51,7 +55,8 @@ impl Document {
                     }
                 }
             }
-            Body::Text(text) => {
+            Body::Text(text) if text.runs.living() > 0 => {
+                let text = Arc::make_mut(text);
                 for run in text.runs.cover(branch, bound) {
                     for place in run.places().map(PlaceIdx::from_number) {
                         if text.sequence.is_visible(place) {
@@ -60,6 +65,7 @@ impl Document {
                     }
                 }
             }
+            Body::List(_) | Body::Text(_) => {}
             Body::Map(_) => {
                 while let Some(child) = self.take_covered_child(container, branch, bound) {
                     self.cover_branch(child, branch, bound);

@@ -27,6 +27,8 @@ pub use event::{Event, Happened, MAX_EVENTS, Step};
 pub use read::Element;
 pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use self::apply::Author;
@@ -112,8 +114,8 @@ impl Document {
         let Self { containers, units } = self;
         for run in units.runs(change) {
             let sequence = match &mut containers[run.container.0 as usize].body {
-                Body::List(list) => &mut list.sequence,
-                Body::Text(text) => &mut text.sequence,
+                Body::List(list) => &mut Arc::make_mut(list).sequence,
+                Body::Text(text) => &mut Arc::make_mut(text).sequence,
                 _ => continue,
             };
             for place in (run.place..run.place + run.len).map(PlaceIdx::from_number) {

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::apply::Author;
 use super::container::{Body, Stamp, Up};
@@ -348,6 +349,7 @@ impl<C: Causality> Tx<C> {
                 return Ok(());
             }
             let Body::List(body) = &mut tx.document.at_mut(list).body else { return Ok(()) };
+            let body = Arc::make_mut(body);
             let Some(place) = body.sequence.place_at(from) else { return Ok(()) };
             let born = body.elements[body.element_of[place.index()] as usize].born;
             // Its new neighbours are those that it has without its old place.

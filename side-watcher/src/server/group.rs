@@ -286,7 +286,7 @@ impl Group {
         self.apply();
         let first = self.setup.replica.len();
         match self.setup.replica.apply_proof(proof) {
-            Some(outcome) => self.took(first, outcome, Vec::new(), &HashMap::new()),
+            Some(outcome) => self.took(first, outcome, Vec::new(), &[], &HashMap::new()),
             None => self.strike(from, "bad-proof"),
         }
     }
@@ -305,21 +305,26 @@ impl Group {
         }
         let batch = std::mem::take(&mut self.batch);
         let origins = std::mem::take(&mut self.origins);
-        let mut from = HashMap::with_capacity(batch.len());
-        let mut changes = batch.iter();
-        for &(peer, count) in &origins {
-            from.extend(changes.by_ref().take(count).map(|incoming| (incoming.change.id(), peer)));
-        }
+        let senders: Vec<PeerId> = origins.iter().flat_map(|&(peer, count)| std::iter::repeat_n(peer, count)).collect();
+        let from = batch.iter().zip(&senders).map(|(incoming, peer)| (incoming.change.id(), *peer)).collect();
         let first = self.setup.replica.len();
         let outcome = if batch.is_empty() { Outcome::default() } else { self.setup.replica.apply_batch(batch) };
-        self.took(first, outcome, origins.into_iter().map(|(peer, _)| peer).collect(), &from);
+        self.took(first, outcome, origins.into_iter().map(|(peer, _)| peer).collect(), &senders, &from);
     }
 
     /// Deals with what came of handing something to the replica, whose log had `first` changes before.
-    fn took(&mut self, first: usize, outcome: Outcome, messages: Vec<PeerId>, from: &HashMap<ChangeId, PeerId>) {
-        for (id, verdict) in outcome.verdicts.iter().chain(&outcome.settled) {
+    /// `senders` sent what the verdicts speak of, one for each; `from` names one who sent a change.
+    fn took(
+        &mut self,
+        first: usize,
+        outcome: Outcome,
+        messages: Vec<PeerId>,
+        senders: &[PeerId],
+        from: &HashMap<ChangeId, PeerId>,
+    ) {
+        for (peer, verdict) in blame(&outcome, senders, from) {
             count(&self.setup.metrics.changes, label(verdict));
-            let Some(&peer) = from.get(id) else { continue };
+            let Some(peer) = peer else { continue };
             match verdict {
                 Verdict::Unauthenticated => self.strike(peer, "unauthenticated"),
                 Verdict::Malformed(_) => self.strike(peer, "malformed-change"),
@@ -526,6 +531,17 @@ impl Subscriber {
     }
 }
 
+/// Each verdict with who sent the copy that it judges. By place, not by id: somebody else may have sent the same change under a signature that is
+/// not good, and the honest one must not be struck for it.
+fn blame<'a>(
+    outcome: &'a Outcome,
+    senders: &'a [PeerId],
+    from: &'a HashMap<ChangeId, PeerId>,
+) -> impl Iterator<Item = (Option<PeerId>, &'a Verdict)> {
+    let fresh = outcome.verdicts.iter().enumerate().map(|(at, (_, verdict))| (senders.get(at).copied(), verdict));
+    fresh.chain(outcome.settled.iter().map(|(id, verdict)| (from.get(id).copied(), verdict)))
+}
+
 fn label(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Applied => "applied",
@@ -537,5 +553,23 @@ fn label(verdict: &Verdict) -> &'static str {
         Verdict::Invalid(_) => "invalid",
         Verdict::HeldBack => "held-back",
         Verdict::Dropped => "dropped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sent_the_bad_copy_is_struck() {
+        let (mallory, honest, id) = (PeerId(1), PeerId(2), ChangeId([7; 32]));
+        let verdicts = vec![(id, Verdict::Unauthenticated), (id, Verdict::Applied)];
+        let outcome = Outcome { verdicts, ..Outcome::default() };
+        let from = HashMap::from([(id, honest)]);
+        let senders = [mallory, honest];
+        let blamed: Vec<_> = blame(&outcome, &senders, &from).collect();
+        assert_eq!(blamed, [(Some(mallory), &Verdict::Unauthenticated), (Some(honest), &Verdict::Applied)]);
+        let outcome = Outcome { settled: vec![(id, Verdict::Unsupported)], ..Outcome::default() };
+        assert_eq!(blame(&outcome, &[], &from).collect::<Vec<_>>(), [(Some(honest), &Verdict::Unsupported)]);
     }
 }
