@@ -1,6 +1,6 @@
 //! What a person does on the first day.
 
-use side_tests::process::Process;
+use side_tests::process::{Process, eventually};
 use side_tests::pty::{CommandBuilder, Terminal};
 use side_tests::world::{Home, Watcher};
 
@@ -53,7 +53,7 @@ fn a_watcher_four_inits_four_runs_and_typing_in_each_end_in_four_equal_digests()
     for (name, node) in NODES.iter().zip(&mut nodes) {
         for other in NODES.iter().filter(|other| *other != name) {
             let line = format!("{other}: see you on Tuesday from {other}");
-            side_tests::process::eventually(&line, || node.stdout().contains(&line).then_some(()));
+            eventually(&line, || node.stdout().contains(&line).then_some(()));
         }
     }
     // The same history reads the same while nobody runs.
@@ -135,6 +135,42 @@ fn a_person_types_into_node1_at_a_terminal() {
     person.type_line("/quit");
     assert!(person.wait().success());
     assert!(person.is_in_line_mode(), "the terminal is as it was");
+}
+
+#[test]
+fn an_arriving_message_does_not_tear_the_line_that_is_typed() {
+    let (_data, watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    home.init("node1");
+    home.init("node2");
+    let mut node2 = home.run("node2");
+    let mut person = at_a_terminal(&home, "node1");
+    person.expect("node1 is ready in group ");
+    person.type_line("first");
+    node2.expect("node1: first");
+    person.press("half of a ");
+    node2.type_line("an interruption");
+    person.expect("node2: an interruption");
+    person.type_line("line");
+    node2.expect("node1: half of a line");
+}
+
+#[test]
+fn sigterm_gives_the_terminal_back() {
+    let (_data, watcher) = watcher();
+    let home = Home::new(&watcher.url());
+    home.init("node1");
+    let mut person = at_a_terminal(&home, "node1");
+    person.expect("node1 is ready in group ");
+    person.type_line("before");
+    person.expect("node1: before");
+    eventually("the line editor has the terminal", || (!person.is_in_line_mode()).then_some(()));
+    let pid = home.status("node1")["pid"].as_i64().expect("it runs");
+    let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a number")).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
+    assert!(person.wait().success());
+    assert!(person.is_in_line_mode());
+    assert_eq!(home.history("node1").notes(), ["before"]);
 }
 
 #[test]
