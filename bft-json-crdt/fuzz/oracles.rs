@@ -127,6 +127,14 @@ pub(crate) fn apply(data: &[u8]) -> bool {
     for batch in by_id.chunks(3) {
         in_batches.apply_batch(batch.iter().cloned().map(Into::into).collect());
     }
+    // Who is proven can depend on the order where all of a fork is invalid anyway: only an author's first invalid change is kept as evidence. Proofs spread.
+    let mut replicas = [as_written, backwards, in_batches];
+    for proof in replicas.iter().flat_map(Replica::proofs).cloned().collect::<Vec<_>>() {
+        for replica in &mut replicas {
+            replica.apply_proof(proof.clone()).expect("a replica's own proof is good");
+        }
+    }
+    let [as_written, backwards, in_batches] = replicas;
     check_replica(&as_written);
     for other in [&backwards, &in_batches] {
         other.document().debug_check();
