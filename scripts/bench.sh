@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The library's benches, then every program tests/src/bin/bench-NAME.rs: a new file there is a new entry here.
-names=(library)
+# The crates' own benches, then every program tests/src/bin/bench-NAME.rs: a new file there is a new entry here.
+names=(library store relay)
 for file in tests/src/bin/bench-*.rs; do
   [ -e "$file" ] || continue
   name=$(basename "$file" .rs)
@@ -15,7 +15,9 @@ done
 run() {
   printf '\n== %s\n' "$1"
   case $1 in
-    library) cargo bench --locked -p bft-json-crdt ;;
+    library) cargo bench --locked -p bft-json-crdt --bench replica ;;
+    store) cargo bench --locked -p side-store --bench durable ;;
+    relay) cargo bench --locked -p side-watcher --bench fanout ;;
     *) cargo run --locked --release --quiet -p side-tests --bin "bench-$1" ;;
   esac
 }

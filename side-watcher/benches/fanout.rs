@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async_with_config, connect_async_with_config};
 
 /// Messages that a publisher has under way before it waits for the first of them to be durable.
-const WINDOW: u64 = 512;
+const WINDOW: u64 = 8192;
 /// Text that makes a change about 300 bytes long.
 const TEXT_BYTES: usize = 90;
 

@@ -119,7 +119,7 @@ impl Terminal {
     /// Whether the terminal is in line mode with echo, as a shell expects to find it.
     ///
     /// # Panics
-    /// If the terminal was closed by [`Self::hang_up`].
+    /// If the system does not tell the settings of a terminal that is open.
     pub fn is_in_line_mode(&self) -> bool {
         let master = self.master.as_ref().expect("the terminal is open");
         let settings = master.get_termios().expect("a terminal has settings");
