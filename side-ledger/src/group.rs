@@ -47,7 +47,7 @@ impl Admitter {
         }
     }
 
-    /// An admitted change waits for these: they are admitted as well, whoever wrote them. At most [`MAX_WANTED`] are remembered.
+    /// An admitted change waits for these: they are admitted as well, whoever wrote them. At most `MAX_WANTED` are remembered.
     pub fn want(&mut self, ids: &[ChangeId]) {
         if self.genesis.spec().admission == Admission::Open {
             return;
