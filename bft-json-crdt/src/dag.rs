@@ -177,6 +177,22 @@ impl Dag {
         BranchView { fork, first_seq: u64::from(branch.start), changes: &branch.changes }
     }
 
+    /// How many branches there are; they are numbered from 0.
+    pub fn branch_count(&self) -> usize {
+        self.branches.len()
+    }
+
+    /// For each branch the last `seq` that some of these changes are or have in their past.
+    pub(crate) fn clock_of(&self, changes: impl IntoIterator<Item = ChangeIdx>) -> Clock {
+        let mut clock = Clock::new();
+        for change in changes {
+            let node = &self.nodes[change.0 as usize];
+            clock.merge(&node.clock);
+            clock.raise(node.branch, u64::from(node.seq));
+        }
+        clock
+    }
+
     /// All leaves of the tree that an author's `previous` makes: one for an honest author, one a branch for a forked chain.
     pub fn leaves(&self, author: &AuthorId) -> impl Iterator<Item = Leaf> + '_ {
         let branches = self.author_numbers.get(author).map(|number| self.authors[*number as usize].branches.as_slice());

@@ -43,6 +43,7 @@
 //! - [`typed`]: Rust structs as documents ([`BaseCrdt`], `#[derive(CrdtNode)]`), and the same by paths ([`Untyped`]);
 //! - [`replica`]: what arrives is judged, applied or kept waiting; equivocation; local writing; save and load;
 //! - [`document`]: what the operations add up to; [`dag`]: who knew what when ([`causality`] is the seam between the two);
+//! - [`history`]: versions, checkouts, differences between versions, who wrote what;
 //! - [`sync`]: two replicas bring each other up to date;
 //! - [`ops`], [`value`], [`change`], [`evidence`], [`encoding`]: the bytes; [`identity`], [`verify`], [`hash`]: keys, signatures, ids.
 
@@ -54,6 +55,7 @@ pub mod document;
 pub mod encoding;
 pub mod evidence;
 pub mod hash;
+pub mod history;
 pub mod identity;
 pub mod ops;
 pub mod replica;

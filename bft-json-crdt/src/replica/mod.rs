@@ -24,7 +24,7 @@ mod verdict;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -169,6 +169,8 @@ pub struct Replica {
     pinned: HashMap<AuthorId, SignedChain>,
     proofs: BTreeMap<AuthorId, EquivocationProof>,
     generation: u64,
+    /// Tells this replica from others, for what keeps its numbers of changes outside.
+    incarnation: Arc<()>,
     heads_digest: OnceLock<[u8; 32]>,
 }
 
@@ -188,6 +190,7 @@ impl Replica {
             pinned: HashMap::new(),
             proofs: BTreeMap::new(),
             generation: 0,
+            incarnation: Arc::new(()),
             heads_digest: OnceLock::new(),
         }
     }
@@ -234,6 +237,11 @@ impl Replica {
     /// Counts the rebuilds ([`Outcome::rebuilt`]): a [`ChangeIdx`] is good as long as this stays equal.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Shared by nothing but what was taken from this replica.
+    pub(crate) fn incarnation(&self) -> &Arc<()> {
+        &self.incarnation
     }
 
     /// The graph of the applied changes.

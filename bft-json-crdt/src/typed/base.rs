@@ -16,6 +16,7 @@ use crate::causality::ChangeIdx;
 use crate::change::{Change, ChangeId, DocumentId};
 use crate::dag::Dag;
 use crate::document::{Document, Event, Tx, TxError};
+use crate::history::{HistoryError, Past, Version};
 use crate::identity::{AuthorId, Keypair};
 use crate::ops::Kind;
 use crate::replica::{ArchiveError, Incoming, Limits, Outcome, Replica, TransactError as ReplicaError, Verdict};
@@ -277,6 +278,19 @@ impl<T> BaseCrdt<T> {
     /// A hash over the order of the changes and the canonical JSON of the view.
     pub fn digest(&self) -> [u8; 32] {
         self.replica.digest()
+    }
+
+    /// The present version: all heads.
+    pub fn version(&self) -> Version {
+        self.replica.version()
+    }
+
+    /// The document as of a version. See [`Replica::checkout`].
+    ///
+    /// # Errors
+    /// The version names a change that is not applied here.
+    pub fn checkout(&self, version: &Version) -> Result<Past, HistoryError> {
+        self.replica.checkout(version)
     }
 
     /// Every applied change in causal order, as a peer takes it: what another replica needs to catch up.

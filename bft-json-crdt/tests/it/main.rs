@@ -8,6 +8,7 @@ mod convergence;
 mod fuzz_replay;
 mod fuzz_seeds;
 mod golden;
+mod history;
 mod interleaving;
 mod merge;
 mod refused;

@@ -1,0 +1,4 @@
+//! Versions, checkouts, differences and blame.
+
+mod checkout;
+pub(crate) mod world;
