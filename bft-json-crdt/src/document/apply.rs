@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::container::{Body, Container, Content, Entry, MapBody, Stamp, Up, Write};
+use super::container::{Body, Container, Content, Entry, MapBody, TextBody, Up, Write};
 use super::event::{Event, Happened, MAX_EVENTS};
-use super::sequence::{Anchor, PlaceIdx};
+use super::sequence::{Anchor, PlaceIdx, compare};
 use super::units::{Made, UnitRun};
 use super::{ContainerIdx, Document};
 use crate::causality::{BranchIdx, Causality, ChangeIdx};
-use crate::change::ChangeId;
 use crate::ops::{self, Direction, Elements, Kind, Ops, Parent, Ref, Run, Source};
 use crate::value::Value;
 
@@ -19,8 +18,6 @@ pub(super) struct Author<'a, C> {
     pub(super) change: ChangeIdx,
     branch: BranchIdx,
     seq: u64,
-    lamport: u32,
-    id: ChangeId,
     /// What this change has cleared: whatever other branches had to lose there is gone, and a further clear looks at the own branch alone. Else
     /// a change of many clears would cost the number of its units times that of all authors.
     cleared: HashSet<ContainerIdx>,
@@ -31,12 +28,7 @@ pub(super) struct Author<'a, C> {
 impl<'a, C: Causality> Author<'a, C> {
     pub(super) fn new(causality: &'a C, change: ChangeIdx, events: Option<&'a mut Vec<Event>>) -> Self {
         let (branch, seq) = causality.position(change);
-        let lamport = u32::try_from(causality.lamport(change)).unwrap_or(u32::MAX);
-        Self { causality, change, branch, seq, lamport, id: causality.id(change), cleared: HashSet::new(), events }
-    }
-
-    fn stamp(&self, offset: u32) -> Stamp {
-        Stamp { lamport: self.lamport, id: self.id, offset }
+        Self { causality, change, branch, seq, cleared: HashSet::new(), events }
     }
 
     /// On a branch, the largest `seq` that a clear of this change covers.
@@ -311,8 +303,10 @@ impl Document {
         }));
         let len = (body.elements.len() - known) as u32;
         body.element_of.extend((0..len).map(|n| known as u32 + n));
-        let stamps = (offset..offset + len).map(|offset| author.stamp(offset));
-        let first = body.sequence.insert_run(anchor, stamps, true)?;
+        if len == 0 {
+            return None;
+        }
+        let first = body.sequence.insert(author.causality, &(), anchor, author.change, offset, len, true);
         body.runs.add(author.branch, author.seq, first, len);
         self.units.add(len, made, list, first);
         self.settle(list, author.branch, before);
@@ -332,11 +326,12 @@ impl Document {
         let before = self.at(text).least(author.branch);
         let Body::Text(body) = &mut self.at_mut(text).body else { return None };
         let body = Arc::make_mut(body);
-        let known = body.characters.len();
-        body.characters.extend(characters.chars());
-        let len = (body.characters.len() - known) as u32;
-        let stamps = (offset..offset + len).map(|offset| author.stamp(offset));
-        let first = body.sequence.insert_run(anchor, stamps, true)?;
+        let len = body.characters.push_str(characters);
+        if len == 0 {
+            return None;
+        }
+        let TextBody { sequence, characters, .. } = body;
+        let first = sequence.insert(author.causality, characters, anchor, author.change, offset, len, true);
         body.runs.add(author.branch, author.seq, first, len);
         self.units.add(len, Made::Character, text, first);
         self.settle(text, author.branch, before);
@@ -352,19 +347,21 @@ impl Document {
         place: PlaceIdx,
         anchor: Anchor,
     ) {
-        let stamp = author.stamp(self.units.total(author.change));
+        let offset = self.units.total(author.change);
         let telling = author.events.is_some();
         let Body::List(body) = &mut self.at_mut(list).body else { return };
         let body = Arc::make_mut(body);
         let number = body.element_of[place.index()];
         let entry = &mut body.elements[number as usize];
-        let wins = body.sequence.stamp_of(entry.place) < stamp;
+        let standing = body.sequence.origin_of(entry.place);
+        let wins = compare(author.causality, standing, (author.change, offset)).is_lt();
         let shows = wins && entry.alive;
         let from = if shows && telling { body.sequence.index_of(entry.place) } else { 0 };
         if shows {
-            body.sequence.set_visible(entry.place, false);
+            let place = entry.place.index() as u32;
+            body.sequence.hide(&(), place..place + 1, None);
         }
-        let made = body.sequence.insert(anchor, stamp, shows);
+        let made = body.sequence.insert(author.causality, &(), anchor, author.change, offset, 1, shows);
         body.element_of.push(number);
         if wins {
             entry.place = made;
@@ -417,11 +414,6 @@ impl Document {
         let telling = author.events.is_some();
         // Neighbours that go one after another are told as one.
         let mut gone: Vec<(usize, usize)> = Vec::new();
-        let mut note = |index: usize| match gone.last_mut() {
-            Some((first, len)) if *first == index => *len += 1,
-            Some((first, len)) if *first == index + 1 => (*first, *len) = (index, *len + 1),
-            _ => gone.push((index, 1)),
-        };
         match &mut self.at_mut(container).body {
             Body::List(list) => {
                 let list = Arc::make_mut(list);
@@ -429,23 +421,17 @@ impl Document {
                     let entry = &mut list.elements[list.element_of[place as usize] as usize];
                     if entry.alive {
                         entry.die();
-                        if telling {
-                            note(list.sequence.index_of(entry.place));
-                        }
-                        list.sequence.set_visible(entry.place, false);
+                        let shown = entry.place.index() as u32;
+                        list.sequence.hide(&(), shown..shown + 1, telling.then_some(&mut gone));
                         list.runs.kill(branch, PlaceIdx::from_number(place));
                     }
                 }
             }
             Body::Text(text) => {
-                let text = Arc::make_mut(text);
-                for place in places.map(PlaceIdx::from_number) {
-                    if text.sequence.is_visible(place) {
-                        if telling {
-                            note(text.sequence.index_of(place));
-                        }
-                        text.sequence.set_visible(place, false);
-                        text.runs.kill(branch, place);
+                let TextBody { sequence, characters, runs } = Arc::make_mut(text);
+                for place in places {
+                    if sequence.hide(characters, place..place + 1, telling.then_some(&mut gone)) > 0 {
+                        runs.kill(branch, PlaceIdx::from_number(place));
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::container::{Body, Content, Up};
+use super::sequence::PlaceIdx;
 use super::{ContainerIdx, Document};
 
 impl Document {
@@ -53,12 +54,11 @@ impl Document {
                     assert_eq!(index, map.index);
                 }
                 Body::List(list) => {
-                    list.sequence.debug_check();
+                    list.sequence.debug_check(&());
                     assert_eq!(list.element_of.len(), list.sequence.place_count());
                     for (place, element) in list.element_of.iter().enumerate() {
                         let entry = &list.elements[*element as usize];
-                        let place = super::PlaceIdx::from_number(place as u32);
-                        assert!(list.sequence.stamp_of(place) <= list.sequence.stamp_of(entry.place));
+                        let place = PlaceIdx::from_number(place as u32);
                         assert_eq!(list.sequence.is_visible(place), entry.alive && entry.place == place);
                     }
                     let inserted: BTreeSet<u32> =
@@ -67,9 +67,9 @@ impl Document {
                     assert_eq!(list.runs.living(), inserted.len());
                 }
                 Body::Text(text) => {
-                    text.sequence.debug_check();
-                    assert_eq!(text.characters.len(), text.sequence.place_count());
-                    text.runs.debug_check(|place| text.sequence.is_visible(super::PlaceIdx::from_number(place as u32)));
+                    text.sequence.debug_check(&text.characters);
+                    assert_eq!(text.characters.len() as usize, text.sequence.place_count());
+                    text.runs.debug_check(|place| text.sequence.is_visible(PlaceIdx::from_number(place as u32)));
                     assert_eq!(text.runs.living(), text.sequence.visible_len());
                 }
             }

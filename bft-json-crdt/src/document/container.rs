@@ -5,21 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use super::ContainerIdx;
 use super::live::{Runs, Steps};
-use super::sequence::{PlaceIdx, Sequence};
+use super::sequence::{Characters, PlaceIdx, Sequence};
 use crate::causality::{BranchIdx, ChangeIdx};
-use crate::change::ChangeId;
 use crate::ops::Kind;
 use crate::value::Value;
-
-/// A place's standing in the one order: (lamport, id, offset). The id of a local change that is still being written is zeros until
-/// [`super::Document::seal`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stamp {
-    /// Fits: a lamport is at most the number of changes, which 32 bits count.
-    pub(super) lamport: u32,
-    pub(super) id: ChangeId,
-    pub(super) offset: u32,
-}
 
 /// What a container hangs from.
 #[derive(Clone)]
@@ -83,7 +72,7 @@ impl MapBody {
 
 #[derive(Clone)]
 pub(super) struct ListBody {
-    pub(super) sequence: Sequence<Stamp>,
+    pub(super) sequence: Sequence,
     /// For each place the number of its element.
     pub(super) element_of: Vec<u32>,
     pub(super) elements: Vec<Entry>,
@@ -115,9 +104,8 @@ pub(super) enum Content {
 #[derive(Clone)]
 pub(super) struct TextBody {
     /// A character lives while its place is visible.
-    pub(super) sequence: Sequence<Stamp>,
-    /// For each place its character.
-    pub(super) characters: Vec<char>,
+    pub(super) sequence: Sequence,
+    pub(super) characters: Characters,
     pub(super) runs: Runs,
 }
 
@@ -126,8 +114,9 @@ static EMPTY_LIST: LazyLock<Arc<ListBody>> = LazyLock::new(|| {
     Arc::new(ListBody { sequence: Sequence::new(), element_of, elements, runs: Runs::default() })
 });
 
-static EMPTY_TEXT: LazyLock<Arc<TextBody>> =
-    LazyLock::new(|| Arc::new(TextBody { sequence: Sequence::new(), characters: Vec::new(), runs: Runs::default() }));
+static EMPTY_TEXT: LazyLock<Arc<TextBody>> = LazyLock::new(|| {
+    Arc::new(TextBody { sequence: Sequence::new(), characters: Characters::default(), runs: Runs::default() })
+});
 
 impl Container {
     pub(super) fn new(up: Up, kind: Kind, depth: u32) -> Self {

@@ -7,8 +7,7 @@
 
 use std::sync::Arc;
 
-use super::container::{Body, Content, Entry, MapBody, Up};
-use super::sequence::PlaceIdx;
+use super::container::{Body, Content, Entry, MapBody, TextBody, Up};
 use super::{ContainerIdx, Document};
 use crate::causality::BranchIdx;
 
@@ -50,19 +49,16 @@ impl Document {
                         let entry = &mut list.elements[list.element_of[place as usize] as usize];
                         if entry.alive {
                             entry.die();
-                            list.sequence.set_visible(entry.place, false);
+                            let shown = entry.place.index() as u32;
+                            list.sequence.hide(&(), shown..shown + 1, None);
                         }
                     }
                 }
             }
             Body::Text(text) if text.runs.living() > 0 => {
-                let text = Arc::make_mut(text);
-                for run in text.runs.cover(branch, bound) {
-                    for place in run.places().map(PlaceIdx::from_number) {
-                        if text.sequence.is_visible(place) {
-                            text.sequence.set_visible(place, false);
-                        }
-                    }
+                let TextBody { sequence, characters, runs } = Arc::make_mut(text);
+                for run in runs.cover(branch, bound) {
+                    sequence.hide(characters, run.places(), None);
                 }
             }
             Body::List(_) | Body::Text(_) => {}

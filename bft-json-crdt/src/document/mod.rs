@@ -27,13 +27,10 @@ pub use event::{Event, Happened, MAX_EVENTS, Step};
 pub use read::Element;
 pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 
-use std::sync::Arc;
-
 use thiserror::Error;
 
 use self::apply::Author;
-use self::container::{Body, Container, Stamp, Up};
-use self::sequence::PlaceIdx;
+use self::container::{Container, Up};
 use self::units::Units;
 use crate::causality::{Causality, ChangeIdx};
 use crate::ops::{Kind, Ops};
@@ -107,23 +104,9 @@ impl Document {
         Ok(())
     }
 
-    /// Tells the document the id of the local change that a [`Tx`] wrote: `causality` answers it by now. Must come before the next change
-    /// is applied.
-    pub fn seal(&mut self, causality: &impl Causality, change: ChangeIdx) {
-        let id = causality.id(change);
-        let Self { containers, units } = self;
-        for run in units.runs(change) {
-            let sequence = match &mut containers[run.container.0 as usize].body {
-                Body::List(list) => &mut Arc::make_mut(list).sequence,
-                Body::Text(text) => &mut Arc::make_mut(text).sequence,
-                _ => continue,
-            };
-            for place in (run.place..run.place + run.len).map(PlaceIdx::from_number) {
-                let stamp = sequence.stamp_of(place);
-                sequence.restamp(place, Stamp { id, ..stamp });
-            }
-        }
-    }
+    /// Says that the id of the local change that a [`Tx`] wrote is known by now. Nothing needs to be done: the one order is asked of the
+    /// causality whenever it matters, and a change that is being written is the greatest before and after.
+    pub fn seal(&mut self, _causality: &impl Causality, _change: ChangeIdx) {}
 
     /// # Panics
     /// If another document handed the number out.

@@ -137,8 +137,8 @@ impl Document {
     /// A list's living elements in order, from an index on.
     pub fn elements(&self, list: ContainerIdx, from: usize) -> impl Iterator<Item = (ElementId, Element<'_>)> + '_ {
         self.list(list).into_iter().flat_map(move |list| {
-            list.sequence.iter_visible_from(from).map(move |place| {
-                let number = list.element_of[place.index()];
+            list.sequence.runs_from(from).flatten().map(move |place| {
+                let number = list.element_of[place as usize];
                 (ElementId(number), self.show(&list.elements[number as usize].content))
             })
         })
@@ -164,8 +164,17 @@ impl Document {
     /// At most `len` of a text's characters (Unicode scalar values) from an index on.
     pub fn text_slice(&self, text: ContainerIdx, from: usize, len: usize) -> String {
         let Body::Text(text) = &self.at(text).body else { return String::new() };
-        let places = text.sequence.iter_visible_from(from).take(len);
-        places.map(|place| text.characters[place.index()]).collect()
+        let mut left = u32::try_from(len).unwrap_or(u32::MAX);
+        let mut shown = String::new();
+        for run in text.sequence.runs_from(from) {
+            let end = run.end.min(run.start.saturating_add(left));
+            shown.push_str(text.characters.slice(run.start..end));
+            left -= end - run.start;
+            if left == 0 {
+                break;
+            }
+        }
+        shown
     }
 
     /// The whole document (section 6.2).

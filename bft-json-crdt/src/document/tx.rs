@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::apply::Author;
-use super::container::{Body, Stamp, Up};
-use super::sequence::{self, PlaceIdx, Sequence};
+use super::container::{Body, Up};
+use super::sequence::{self, Origin, PlaceIdx, Sequence};
 use super::{ContainerIdx, Document, ElementId, Event};
 use crate::causality::{Causality, ChangeIdx};
-use crate::change::ChangeId;
 use crate::ops::{
     self, BuildError, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops, OpsBuilder, Parent, Ref, Source,
     Unit,
@@ -86,7 +85,7 @@ pub struct Tx<C = crate::dag::Dag> {
     builder: OpsBuilder,
     numbers: HashMap<ContainerIdx, ContainerNo>,
     /// The change that was named last, in the form that the protocol wants.
-    named: Option<(ChangeId, ChangeIdx, Source)>,
+    named: Option<(ChangeIdx, Source)>,
     failed: Option<TxError>,
     events: Option<Vec<Event>>,
 }
@@ -107,7 +106,7 @@ pub struct Finished<C> {
 
 impl<C: Causality> Tx<C> {
     /// Begins. `causality` already knows `change`: its position, lamport (above all others) and past (everything applied). Its id is not known, and is
-    /// answered with zeros, until the change is signed; then [`Document::seal`] must follow.
+    /// answered with zeros, until the change is signed.
     pub fn new(causality: C, mut document: Document, change: ChangeIdx) -> Self {
         document.units.begin(change);
         Self {
@@ -353,9 +352,10 @@ impl<C: Causality> Tx<C> {
             let Some(place) = body.sequence.place_at(from) else { return Ok(()) };
             let born = body.elements[body.element_of[place.index()] as usize].born;
             // Its new neighbours are those that it has without its old place.
-            body.sequence.set_visible(place, false);
+            let number = place.index() as u32;
+            body.sequence.hide(&(), number..number + 1, None);
             let anchor = body.sequence.anchor_for(to);
-            body.sequence.set_visible(place, true);
+            body.sequence.show(&(), place);
             let element = tx.name(list, born)?;
             let hung = tx.hang(list, anchor)?;
             tx.builder.push(Unit::Move { element, anchor: hung })?;
@@ -445,35 +445,32 @@ impl<C: Causality> Tx<C> {
 
     /// How this change names the unit that made a place.
     fn name(&mut self, container: ContainerIdx, place: PlaceIdx) -> Result<Ref, TxError> {
-        let stamp = match places(&self.document, container) {
-            Some(sequence) => sequence.stamp_of(place),
+        let (change, offset) = match places(&self.document, container) {
+            Some(sequence) => sequence.origin_of(place),
             None => return Err(TxError::WrongKind(self.document.kind(container))),
         };
-        let (_, source) = self.source(&stamp.id)?;
-        Ok(Ref { source, offset: stamp.offset })
+        Ok(Ref { source: self.source(change)?, offset })
     }
 
-    /// The number of a change, and how this one names it.
-    fn source(&mut self, id: &ChangeId) -> Result<(ChangeIdx, Source), TxError> {
-        if let Some((named, change, source)) = self.named
-            && named == *id
+    /// How this change names another, or itself.
+    fn source(&mut self, change: ChangeIdx) -> Result<Source, TxError> {
+        if change == self.change {
+            return Ok(Source::Own);
+        }
+        if let Some((named, source)) = self.named
+            && named == change
         {
-            return Ok((change, source));
+            return Ok(source);
         }
-        if *id == self.causality.id(self.change) {
-            return Ok((self.change, Source::Own));
-        }
-        // Places are of applied changes only, so that this finds it.
-        let change = self.causality.lookup(id).ok_or(TxError::Build(BuildError::Reference))?;
         let (_, own) = self.causality.position(self.change);
         let steps = own.saturating_sub(self.causality.position(change).1);
         let source = if steps > 0 && self.causality.back(self.change, steps) == Some(change) {
             Source::Back(steps)
         } else {
-            self.builder.foreign(*id)?
+            self.builder.foreign(self.causality.id(change))?
         };
-        self.named = Some((*id, change, source));
-        Ok((change, source))
+        self.named = Some((change, source));
+        Ok(source)
     }
 
     fn hang(&mut self, container: ContainerIdx, anchor: sequence::Anchor) -> Result<ops::Anchor, TxError> {
@@ -484,13 +481,16 @@ impl<C: Causality> Tx<C> {
         })
     }
 
-    fn anchor_for(&self, container: ContainerIdx, index: usize) -> Result<sequence::Anchor, TxError> {
+    fn anchor_for(&mut self, container: ContainerIdx, index: usize) -> Result<sequence::Anchor, TxError> {
         let len = self.document.len(container);
         if index > len {
             return Err(TxError::OutOfBounds { index, len });
         }
-        let sequence = places(&self.document, container);
-        sequence.map(|sequence| sequence.anchor_for(index)).ok_or(TxError::WrongKind(self.document.kind(container)))
+        match &mut self.document.at_mut(container).body {
+            Body::List(list) => Ok(Arc::make_mut(list).sequence.anchor_for(index)),
+            Body::Text(text) => Ok(Arc::make_mut(text).sequence.anchor_for(index)),
+            _ => Err(TxError::WrongKind(self.document.kind(container))),
+        }
     }
 
     fn insert_at(
@@ -529,31 +529,33 @@ impl<C: Causality> Tx<C> {
         if index.checked_add(len).is_none_or(|end| end > held) {
             return Err(TxError::OutOfBounds { index: index.saturating_add(len), len: held });
         }
-        let targets: Vec<Stamp> = match &self.document.at(container).body {
+        let targets: Vec<Origin> = match &self.document.at(container).body {
             Body::List(list) => {
-                let shown = list.sequence.iter_visible_from(index).take(len);
-                let born = shown.map(|place| list.elements[list.element_of[place.index()] as usize].born);
-                born.map(|place| list.sequence.stamp_of(place)).collect()
+                let shown = list.sequence.runs_from(index).flatten().take(len);
+                let born = shown.map(|place| list.elements[list.element_of[place as usize] as usize].born);
+                born.map(|place| list.sequence.origin_of(place)).collect()
             }
             Body::Text(text) => {
-                text.sequence.iter_visible_from(index).take(len).map(|place| text.sequence.stamp_of(place)).collect()
+                let shown = text.sequence.runs_from(index).flatten().take(len).map(PlaceIdx::from_number);
+                shown.map(|place| text.sequence.origin_of(place)).collect()
             }
             _ => return Err(TxError::WrongKind(self.document.kind(container))),
         };
         let mut rest = &targets[..];
         while let [first, ..] = rest {
             let follows = |forward: bool| {
-                let steps = |(n, target): (u32, &&Stamp)| {
-                    let expected = if forward { first.offset.checked_add(n) } else { first.offset.checked_sub(n) };
-                    target.id == first.id && expected == Some(target.offset)
+                let steps = |(n, target): (u32, &&Origin)| {
+                    let expected = if forward { first.1.checked_add(n) } else { first.1.checked_sub(n) };
+                    target.0 == first.0 && expected == Some(target.1)
                 };
                 (0..).zip(rest).take_while(|(n, target)| steps((*n, target))).count()
             };
             let (forward, backward) = (follows(true), follows(false));
             let direction = if backward > forward { Direction::Backward } else { Direction::Forward };
             let taken = forward.max(backward);
-            let last = rest[taken - 1].offset;
-            let (first, (change, source)) = (first.offset, self.source(&first.id)?);
+            let last = rest[taken - 1].1;
+            let (change, first) = *first;
+            let source = self.source(change)?;
             self.builder.delete(Ref { source, offset: first }, taken as u32, direction)?;
             self.act(|document, author| document.do_delete(author, change, first, last));
             rest = &rest[taken..];
@@ -562,7 +564,7 @@ impl<C: Causality> Tx<C> {
     }
 }
 
-fn places(document: &Document, container: ContainerIdx) -> Option<&Sequence<Stamp>> {
+fn places(document: &Document, container: ContainerIdx) -> Option<&Sequence> {
     match &document.at(container).body {
         Body::List(list) => Some(&list.sequence),
         Body::Text(text) => Some(&text.sequence),

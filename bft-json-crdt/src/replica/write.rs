@@ -56,7 +56,6 @@ impl Replica {
         };
         let change = self.sign(keypair, time_ms, tip, heads.iter().map(|(id, _)| *id).collect(), &ops);
         self.dag.commit(&change);
-        self.document.seal(&self.dag, index);
         self.heads_digest = std::sync::OnceLock::new();
         Ok((change, result, finished.events))
     }

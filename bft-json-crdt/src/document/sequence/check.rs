@@ -4,16 +4,32 @@
 use std::collections::BTreeMap;
 
 use super::tree::{Kind, LEAF_CAPACITY, MAX_ADDED, NODE_CAPACITY, NONE, Token};
-use super::{Anchor, FORK, PlaceIdx, START, Sequence};
+use super::{Anchor, FORK, PlaceIdx, START, Sequence, Siblings, Weigh, compare};
+use crate::causality::Causality;
 
-impl<S: Ord + Copy> Sequence<S> {
-    /// Checks every invariant, in O(n log n).
+impl Sequence {
+    /// Checks every invariant but the order of siblings, in O(n log n).
     ///
     /// # Panics
     /// With the reason, where one is broken.
-    pub(crate) fn debug_check(&self) {
+    pub(crate) fn debug_check(&self, _weigh: &impl Weigh) {
+        self.origins.debug_check(self.places.len());
         let tokens = self.check_tree();
         assert!(tokens == self.expected_tokens(), "the tokens are not the traversal of the tree");
+    }
+
+    /// Checks the order of siblings.
+    ///
+    /// # Panics
+    /// If some stand the wrong way.
+    pub(crate) fn debug_check_order(&self, causality: &impl Causality) {
+        for fork in self.forks.values() {
+            let siblings: Vec<u32> = fork.iter().collect();
+            for pair in siblings.windows(2) {
+                let [a, b] = [pair[0], pair[1]].map(|place| self.origins.of(place));
+                assert!(compare(causality, a, b).is_lt(), "siblings stand the wrong way");
+            }
+        }
     }
 
     /// Bytes held on the heap, spare capacity included; for the map of forks, which keeps its size to itself, the bytes
@@ -21,7 +37,8 @@ impl<S: Ord + Copy> Sequence<S> {
     pub(crate) fn heap_bytes(&self) -> usize {
         let tree = &self.tree;
         self.places.heap_bytes()
-            + self.forks.len() * size_of::<((u32, S), u32)>()
+            + self.origins.heap_bytes()
+            + self.forks.values().map(|fork| size_of::<(u32, Siblings)>() + fork.heap_bytes()).sum::<usize>()
             + tree.leaves.heap_bytes()
             + tree.nodes.heap_bytes()
     }
@@ -87,33 +104,32 @@ impl<S: Ord + Copy> Sequence<S> {
         tokens
     }
 
-    /// What the tree of places makes of anchors, stamps and visibility alone. Checks the children fields on the way.
+    /// What the tree of places makes of anchors, the order of siblings and visibility alone. Checks the children fields on the way.
     fn expected_tokens(&self) -> Vec<Token> {
-        let mut families: BTreeMap<u32, Vec<(S, u32)>> = BTreeMap::new();
+        let mut families: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (number, place) in self.places.iter() {
             let anchor = place.anchor();
             if let Anchor::Left(parent) | Anchor::Right(parent) = anchor {
                 assert!(parent.0 < number, "a place is older than its parent");
             }
-            families.entry(anchor.key()).or_default().push((place.stamp, number));
+            families.entry(anchor.key()).or_default().push(number);
         }
-        for family in families.values_mut() {
-            family.sort_unstable();
+        for (key, fork) in &self.forks {
+            let ordered: Vec<u32> = fork.iter().collect();
+            let mut sorted = ordered.clone();
+            sorted.sort_unstable();
+            let family = families.insert(*key, ordered);
+            assert_eq!(family, Some(sorted), "a fork does not hold the siblings");
         }
-        let forked: usize = families.values().map(Vec::len).filter(|&len| len > 1).sum();
+        let forked = families.values().filter(|family| family.len() > 1).count();
         assert_eq!(self.forks.len(), forked, "the forks hold too much or too little");
 
         let family = |anchor: Anchor, noted: u32| {
             let family = families.get(&anchor.key()).map_or(&[][..], Vec::as_slice);
             match *family {
                 [] => assert_eq!(noted, NONE, "a child is noted that is none"),
-                [(_, only)] => assert_eq!(noted, only, "another only child is noted"),
-                _ => {
-                    assert_eq!(noted, FORK, "a fork is not noted");
-                    let held =
-                        family.iter().all(|&(stamp, child)| self.forks.get(&(anchor.key(), stamp)) == Some(&child));
-                    assert!(held, "a child is missing in the forks");
-                }
+                [only] => assert_eq!(noted, only, "another only child is noted"),
+                _ => assert_eq!(noted, FORK, "a fork is not noted"),
             }
             family
         };
@@ -126,7 +142,7 @@ impl<S: Ord + Copy> Sequence<S> {
         let mut tokens = Vec::new();
         let mut stack: Vec<Step> = Vec::new();
         let start = Token::new(START, Kind::Place { visible: false });
-        let enter = |&(_, child): &(S, u32)| Step::Enter(child);
+        let enter = |&child: &u32| Step::Enter(child);
         stack.extend(family(Anchor::Start, self.first).iter().rev().map(enter));
         stack.push(Step::Token(start));
         while let Some(step) = stack.pop() {

@@ -26,14 +26,25 @@
 //! of only children, and those stand in the place itself.
 
 mod arena;
+mod characters;
 mod check;
+mod origins;
+mod siblings;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::collections::BTreeMap;
+pub(crate) use characters::{Characters, Extra, Weigh};
+pub(crate) use origins::{Origin, compare};
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::causality::{Causality, ChangeIdx};
 use arena::Arena;
+use origins::Origins;
+use siblings::Siblings;
 use tree::{Kind, MAX_ADDED, NONE, PLACE_BITS, Spot, Token, TokenTree};
 
 /// The most places that a sequence holds: their numbers fit a token's 30 bits, and the last is the start's. At some 60
@@ -89,10 +100,9 @@ impl Anchor {
     }
 }
 
-/// What is kept of a place: 24 bytes and its stamp.
+/// What is kept of a place.
 #[derive(Clone)]
-struct Place<S> {
-    stamp: S,
+struct Place {
     /// The anchor's key and whether the place is visible (bit 0).
     origin: u32,
     /// The leaf of the place's own token.
@@ -107,7 +117,7 @@ struct Place<S> {
     right: u32,
 }
 
-impl<S> Place<S> {
+impl Place {
     fn is_visible(&self) -> bool {
         self.origin & 1 == 1
     }
@@ -125,40 +135,83 @@ impl<S> Place<S> {
 /// The places of one list or text, in order. Every operation costs O(log n) in the number of places, whatever the shape
 /// of the tree; memory is linear.
 #[derive(Clone)]
-pub(crate) struct Sequence<S> {
-    places: Arena<Place<S>>,
+pub(crate) struct Sequence {
+    places: Arena<Place>,
+    /// Which unit of which change made each place.
+    origins: Origins,
     /// Like a place's `right`, for the sequence's start.
     first: u32,
-    /// The children that have siblings, by their anchor's key and their stamp.
-    forks: BTreeMap<(u32, S), u32>,
+    /// The children that have siblings, by their anchor's key.
+    forks: BTreeMap<u32, Siblings>,
     tree: TokenTree,
 }
 
-impl<S: Ord + Copy> Sequence<S> {
+impl Sequence {
     /// A sequence without places.
     pub(crate) fn new() -> Self {
         Self {
             places: Arena::new(),
+            origins: Origins::default(),
             first: NONE,
             forks: BTreeMap::new(),
             tree: TokenTree::new(Token::new(START, Kind::Place { visible: false })),
         }
     }
 
-    /// Adds a place and returns its number, which is the number of places before. Siblings must differ in their stamps.
+    /// Adds `len` places with successive numbers, made by the units of `change` from `offset` on: the first at `anchor`, each
+    /// further one to the right of the one before. Returns the first one's number, which is the number of places before.
     ///
     /// # Panics
-    /// If the anchor names a place that is not in this sequence, or at [`MAX_PLACES`].
-    pub(crate) fn insert(&mut self, anchor: Anchor, stamp: S, visible: bool) -> PlaceIdx {
+    /// If `len` is 0, if the anchor names a place that is not in this sequence, or at [`MAX_PLACES`].
+    #[expect(clippy::too_many_arguments, reason = "all of it is one insert")]
+    pub(crate) fn insert(
+        &mut self,
+        causality: &impl Causality,
+        _weigh: &impl Weigh,
+        anchor: Anchor,
+        change: ChangeIdx,
+        offset: u32,
+        len: u32,
+        visible: bool,
+    ) -> PlaceIdx {
+        assert!(len >= 1 && self.places.len() + len as usize <= MAX_PLACES, "a sequence's places are exhausted");
+        let first = self.places.len() as u32;
+        self.origins.push(first, change, offset, len);
+        self.insert_one(causality, anchor, visible);
+        let mut head = first;
+        let mut left = len - 1;
+        // A batch needs two tokens a place, and they stand together: those of the places, then, from the inside out, the
+        // ends of the subtrees that each place but the last, and the one before the batch, have now.
+        let mut tokens = Vec::with_capacity(MAX_ADDED);
+        while left > 0 {
+            tokens.clear();
+            let mut before = head;
+            let batch = left.min(MAX_ADDED as u32 / 2);
+            left -= batch;
+            for _ in 0..batch {
+                let anchor = Anchor::Right(PlaceIdx(before));
+                before = self.push(anchor, visible);
+                self.set_children(anchor, before);
+                tokens.push(Token::new(before, Kind::Place { visible }));
+            }
+            let inner = (head + 1..before).rev();
+            tokens.extend(inner.map(|place| Token::new(place, Kind::End)));
+            tokens.push(Token::new(head, Kind::End));
+            self.put(after(self.spot(head)), &tokens);
+            head = before;
+        }
+        PlaceIdx(first)
+    }
+
+    fn insert_one(&mut self, causality: &impl Causality, anchor: Anchor, visible: bool) {
         let (parent, right) = anchor.parts();
         let siblings = match (parent, right) {
             (START, _) => self.first,
             (parent, true) => self.places[parent].right,
             (parent, false) => self.places[parent].left,
         };
-        let number = self.push(anchor, stamp, visible);
+        let number = self.push(anchor, visible);
         let own = Token::new(number, Kind::Place { visible });
-
         if siblings == NONE {
             self.set_children(anchor, number);
             let spot = self.spot(parent);
@@ -167,71 +220,66 @@ impl<S: Ord + Copy> Sequence<S> {
                 Anchor::Right(_) => self.put(after(spot), &[own, Token::new(parent, Kind::End)]),
                 Anchor::Left(_) => self.put(spot, &[Token::new(parent, Kind::Begin), own]),
             }
-            return PlaceIdx(number);
+            return;
         }
         if siblings != FORK {
-            let only = self.places[siblings].stamp;
-            self.forks.insert((anchor.key(), only), siblings);
+            self.forks.insert(anchor.key(), Siblings::new(siblings));
             self.set_children(anchor, FORK);
         }
-        let key = (anchor.key(), stamp);
-        let previous = self.forks.range(..key).next_back();
-        let spot = match previous {
-            Some((&(siblings_key, _), &sibling)) if siblings_key == key.0 => {
+        let origins = &self.origins;
+        let own_origin = origins.of(number);
+        let before = |sibling: u32| compare(causality, origins.of(sibling), own_origin) == Ordering::Less;
+        let fork = self.forks.get_mut(&anchor.key()).expect("a place marked as a fork has siblings");
+        let spot = match fork.insert(number, before) {
+            Some(sibling) => {
                 let leaf = self.places[sibling].end_leaf;
                 match leaf {
                     NONE => self.spot(sibling),
                     leaf => self.tree.find(leaf, Token::new(sibling, Kind::End)),
                 }
             }
-            _ if right => self.spot(parent),
-            _ => {
+            None if right => self.spot(parent),
+            None => {
                 let leaf = self.places[parent].begin_leaf;
                 self.tree.find(leaf, Token::new(parent, Kind::Begin))
             }
         };
-        let replaced = self.forks.insert(key, number);
-        debug_assert!(replaced.is_none(), "siblings differ in their stamps");
         self.put(after(spot), &[own]);
-        PlaceIdx(number)
     }
 
-    /// Adds a place for each stamp, the first at `anchor` and each further one to the right of the one before: what
-    /// typing makes. Returns the first one's number (the others follow it), or `None` if there was no stamp.
-    pub(crate) fn insert_run(
+    /// Hides the places of a range of numbers. Answers how many of them were visible. `told` hears of each maximal stretch that
+    /// went: its index at that moment and its length; a stretch beside the last one told lengthens that.
+    pub(crate) fn hide(
         &mut self,
-        anchor: Anchor,
-        stamps: impl IntoIterator<Item = S>,
-        visible: bool,
-    ) -> Option<PlaceIdx> {
-        let mut stamps = stamps.into_iter();
-        let first = self.insert(anchor, stamps.next()?, visible);
-        let mut head = first.0;
-        // A batch needs two tokens a place, and they stand together: those of the places, then, from the inside out, the
-        // ends of the subtrees that each place but the last, and the one before the batch, have now.
-        let mut tokens = Vec::with_capacity(MAX_ADDED);
-        loop {
-            tokens.clear();
-            let mut before = head;
-            for stamp in stamps.by_ref().take(MAX_ADDED / 2) {
-                let anchor = Anchor::Right(PlaceIdx(before));
-                before = self.push(anchor, stamp, visible);
-                self.set_children(anchor, before);
-                tokens.push(Token::new(before, Kind::Place { visible }));
+        _weigh: &impl Weigh,
+        places: Range<u32>,
+        mut told: Option<&mut Vec<(usize, usize)>>,
+    ) -> u32 {
+        let mut hidden = 0;
+        for place in places.map(PlaceIdx) {
+            if !self.is_visible(place) {
+                continue;
             }
-            if tokens.is_empty() {
-                return Some(first);
+            hidden += 1;
+            if let Some(told) = told.as_deref_mut() {
+                let index = self.index_of(place);
+                match told.last_mut() {
+                    Some((first, len)) if *first == index => *len += 1,
+                    Some((first, len)) if *first == index + 1 => (*first, *len) = (index, *len + 1),
+                    _ => told.push((index, 1)),
+                }
             }
-            let inner = (head + 1..before).rev();
-            tokens.extend(inner.map(|place| Token::new(place, Kind::End)));
-            tokens.push(Token::new(head, Kind::End));
-            self.put(after(self.spot(head)), &tokens);
-            head = before;
+            self.set_visible(place, false);
         }
+        hidden
     }
 
-    /// Shows or hides a place.
-    pub(crate) fn set_visible(&mut self, place: PlaceIdx, visible: bool) {
+    /// Shows a place.
+    pub(crate) fn show(&mut self, _weigh: &impl Weigh, place: PlaceIdx) {
+        self.set_visible(place, true);
+    }
+
+    fn set_visible(&mut self, place: PlaceIdx, visible: bool) {
         let spot = self.spot(place.0);
         self.tree.set_visible(spot, visible);
         let origin = &mut self.places[place.0].origin;
@@ -243,24 +291,15 @@ impl<S: Ord + Copy> Sequence<S> {
         self.places[place.0].is_visible()
     }
 
-    /// The anchor that a place was inserted at.
-    pub(crate) fn anchor_of(&self, place: PlaceIdx) -> Anchor {
-        self.places[place.0].anchor()
+    /// The unit that made a place: its change and its offset there. O(log n).
+    pub(crate) fn origin_of(&self, place: PlaceIdx) -> Origin {
+        self.origins.of(place.0)
     }
 
-    /// The stamp that a place was inserted with.
-    pub(crate) fn stamp_of(&self, place: PlaceIdx) -> S {
-        self.places[place.0].stamp
-    }
-
-    /// Replaces a place's stamp by one that compares with all others as the old one did.
-    pub(crate) fn restamp(&mut self, place: PlaceIdx, stamp: S) {
-        let held = &mut self.places[place.0];
-        let key = held.anchor().key();
-        let old = std::mem::replace(&mut held.stamp, stamp);
-        if let Some(number) = self.forks.remove(&(key, old)) {
-            self.forks.insert((key, stamp), number);
-        }
+    /// What made the places of a range of numbers: maximal runs of successive units of one change, as the change, the first
+    /// one's offset, and the places.
+    pub(crate) fn origins(&self, places: Range<u32>) -> impl Iterator<Item = (ChangeIdx, u32, Range<u32>)> + '_ {
+        self.origins.runs(places)
     }
 
     /// Number of visible places.
@@ -286,7 +325,7 @@ impl<S: Ord + Copy> Sequence<S> {
 
     /// Where a local insert goes that shall have `index` visible places before it (Fugue's rule, see above). An index
     /// beyond the end means the end.
-    pub(crate) fn anchor_for(&self, index: usize) -> Anchor {
+    pub(crate) fn anchor_for(&mut self, index: usize) -> Anchor {
         let before = index.min(self.visible_len()).checked_sub(1);
         let spot = before.and_then(|index| self.tree.nth_visible(index));
         let (spot, anchor, children) = match spot {
@@ -305,15 +344,53 @@ impl<S: Ord + Copy> Sequence<S> {
         Anchor::Left(PlaceIdx(next.place()))
     }
 
-    /// The visible places in order.
-    pub(crate) fn iter_visible(&self) -> impl Iterator<Item = PlaceIdx> + '_ {
-        self.iter_visible_from(0)
+    /// The visible places in order from an index on, as maximal ranges of successive numbers. Finding the first is O(log n).
+    pub(crate) fn runs_from(&self, index: usize) -> impl Iterator<Item = Range<u32>> + '_ {
+        let mut places = self.tree.visible_from(self.tree.nth_visible(index)).peekable();
+        std::iter::from_fn(move || {
+            let first = places.next()?;
+            let mut end = first + 1;
+            while places.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            Some(first..end)
+        })
     }
 
-    /// The visible places in order, without the first `index` of them. Finding the first is O(log n).
-    pub(crate) fn iter_visible_from(&self, index: usize) -> impl Iterator<Item = PlaceIdx> + '_ {
-        let from = self.tree.nth_visible(index);
-        self.tree.visible_from(from).map(PlaceIdx)
+    /// What the visible places before an index weigh beyond one each.
+    pub(crate) fn extra_before(&self, weigh: &impl Weigh, index: usize) -> Extra {
+        let mut left = index;
+        let mut sum = Extra::default();
+        for run in self.runs_from(0) {
+            let len = run.len().min(left);
+            sum = sum + weigh.weigh(run.start..run.start + len as u32);
+            left -= len;
+            if left == 0 {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// The index of the visible place that covers a byte of the UTF-8 of all, or the length if there is none.
+    pub(crate) fn index_of_utf8(&self, weigh: &impl Weigh, byte: usize) -> usize {
+        self.index_by(weigh, byte, |extra| extra.utf8)
+    }
+
+    /// The index of the visible place that covers a unit of the UTF-16 of all, or the length if there is none.
+    pub(crate) fn index_of_utf16(&self, weigh: &impl Weigh, unit: usize) -> usize {
+        self.index_by(weigh, unit, |extra| extra.utf16)
+    }
+
+    fn index_by(&self, weigh: &impl Weigh, position: usize, of: impl Fn(Extra) -> u32) -> usize {
+        let mut before = 0;
+        for (index, place) in self.runs_from(0).flatten().enumerate() {
+            before += 1 + of(weigh.weigh(place..place + 1)) as usize;
+            if before > position {
+                return index;
+            }
+        }
+        self.visible_len()
     }
 
     /// Where a place's own token (or the start's) stands.
@@ -327,11 +404,9 @@ impl<S: Ord + Copy> Sequence<S> {
     }
 
     /// Adds a place to the table only.
-    fn push(&mut self, anchor: Anchor, stamp: S, visible: bool) -> u32 {
+    fn push(&mut self, anchor: Anchor, visible: bool) -> u32 {
         let number = self.places.len();
-        assert!(number < MAX_PLACES, "a sequence's places are exhausted");
         let place = Place {
-            stamp,
             origin: anchor.key() << 1 | u32::from(visible),
             leaf: NONE,
             begin_leaf: NONE,

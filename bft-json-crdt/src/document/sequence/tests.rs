@@ -5,8 +5,105 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{Anchor, PlaceIdx, Sequence};
+use crate::causality::{BranchIdx, Causality, ChangeIdx};
+use crate::change::ChangeId;
 
 type Stamp = u64;
+
+/// Changes in the order of their stamps, and of their numbers where those are equal. A change's number is that of its first place.
+#[derive(Clone, Default)]
+struct Order<S>(Vec<S>);
+
+impl<S: Ord> Causality for Order<S> {
+    fn position(&self, _: ChangeIdx) -> (BranchIdx, u64) {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn lamport(&self, _: ChangeIdx) -> u64 {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn id(&self, _: ChangeIdx) -> ChangeId {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn past(&self, _: ChangeIdx, _: BranchIdx) -> u64 {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn back(&self, _: ChangeIdx, _: u64) -> Option<ChangeIdx> {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn lookup(&self, _: &ChangeId) -> Option<ChangeIdx> {
+        unreachable!("a sequence asks for the order only")
+    }
+    fn order(&self, a: ChangeIdx, b: ChangeIdx) -> std::cmp::Ordering {
+        self.0[a.0 as usize].cmp(&self.0[b.0 as usize]).then(a.cmp(&b))
+    }
+}
+
+/// A sequence and what made it.
+#[derive(Clone)]
+struct Stamped<S> {
+    sequence: Sequence,
+    order: Order<S>,
+    anchors: Vec<Anchor>,
+}
+
+impl<S: Ord + Copy> Stamped<S> {
+    fn new() -> Self {
+        Self { sequence: Sequence::new(), order: Order(Vec::new()), anchors: Vec::new() }
+    }
+
+    fn insert(&mut self, anchor: Anchor, stamp: S, visible: bool) -> PlaceIdx {
+        self.insert_run(anchor, stamp, 1, visible)
+    }
+
+    /// Places of one change, each on the right of the one before.
+    fn insert_run(&mut self, anchor: Anchor, stamp: S, len: u32, visible: bool) -> PlaceIdx {
+        let first = self.anchors.len() as u32;
+        self.anchors.push(anchor);
+        self.anchors.extend((first..first + len - 1).map(|place| Anchor::Right(PlaceIdx(place))));
+        self.order.0.resize(self.anchors.len(), stamp);
+        let place = self.sequence.insert(&self.order, &(), anchor, ChangeIdx(first), 0, len, visible);
+        assert_eq!(place, PlaceIdx(first));
+        place
+    }
+
+    fn set_visible(&mut self, place: PlaceIdx, visible: bool) {
+        if visible {
+            self.sequence.show(&(), place);
+        } else {
+            let was = self.sequence.is_visible(place);
+            assert_eq!(self.sequence.hide(&(), place.0..place.0 + 1, None), u32::from(was));
+        }
+    }
+
+    fn anchor_for(&mut self, index: usize) -> Anchor {
+        self.sequence.anchor_for(index)
+    }
+
+    fn index_of(&self, place: PlaceIdx) -> usize {
+        self.sequence.index_of(place)
+    }
+
+    fn place_at(&self, index: usize) -> Option<PlaceIdx> {
+        self.sequence.place_at(index)
+    }
+
+    fn stamp_of(&self, place: PlaceIdx) -> S {
+        self.order.0[place.index()]
+    }
+
+    fn iter_visible(&self) -> impl Iterator<Item = PlaceIdx> + '_ {
+        self.iter_visible_from(0)
+    }
+
+    fn iter_visible_from(&self, index: usize) -> impl Iterator<Item = PlaceIdx> + '_ {
+        self.sequence.runs_from(index).flatten().map(PlaceIdx)
+    }
+
+    fn debug_check(&self) {
+        self.sequence.debug_check(&());
+        self.sequence.debug_check_order(&self.order);
+    }
+}
 
 /// The naive tree: every place has its sorted children, and order is found by walking all of it.
 #[derive(Default)]
@@ -90,7 +187,7 @@ enum Step {
     /// A local insert.
     Edit(prop::sample::Index, Stamp),
     /// A run of typing.
-    Run(prop::sample::Index, Vec<Stamp>),
+    Run(prop::sample::Index, Stamp, u32),
     Show(prop::sample::Index, bool),
 }
 
@@ -106,32 +203,25 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(parent, right, stamp, visible)| Step::Insert(parent, right, stamp, visible)),
         3 => (a::<bool>(), a::<bool>(), stamp()).prop_map(|(child, right, stamp)| Step::Near(child, right, stamp)),
         2 => (a::<prop::sample::Index>(), stamp()).prop_map(|(index, stamp)| Step::Edit(index, stamp)),
-        1 => (a::<prop::sample::Index>(), prop::collection::vec(stamp(), 0..40))
-            .prop_map(|(index, stamps)| Step::Run(index, stamps)),
+        1 => (a::<prop::sample::Index>(), stamp(), 1..40u32)
+            .prop_map(|(index, stamp, len)| Step::Run(index, stamp, len)),
         2 => (a::<prop::sample::Index>(), a::<bool>()).prop_map(|(place, visible)| Step::Show(place, visible)),
     ]
 }
 
 /// A sequence and its oracle, kept in step.
 struct Pair {
-    sequence: Sequence<(Stamp, u32)>,
+    sequence: Stamped<Stamp>,
     oracle: Oracle,
 }
 
 impl Pair {
-    /// Stamps are made distinct by the place's number, which stays in the lower part.
-    fn distinct(stamp: Stamp, number: usize) -> (Stamp, u32) {
-        (stamp, number as u32)
-    }
-
     fn insert(&mut self, anchor: Anchor, stamp: Stamp, visible: bool) {
         let number = self.oracle.places.len();
         self.oracle.insert(anchor, stamp, visible);
-        let stamp = Self::distinct(stamp, number);
         let place = self.sequence.insert(anchor, stamp, visible);
         assert_eq!(place.index(), number);
-        assert_eq!(self.sequence.anchor_of(place), anchor);
-        assert_eq!(self.sequence.stamp_of(place), stamp);
+        assert_eq!(self.sequence.sequence.origin_of(place), (ChangeIdx(number as u32), 0));
     }
 
     fn take(&mut self, step: Step) {
@@ -165,35 +255,34 @@ impl Pair {
                 let place = PlaceIdx(count as u32);
                 assert_eq!(self.sequence.index_of(place), index, "an edit lands where it was aimed");
             }
-            Step::Run(index, stamps) => {
+            Step::Run(index, stamp, len) => {
                 let mut anchor = self.sequence.anchor_for(index.index(visible + 1));
-                let numbered = (count..).zip(&stamps);
-                let numbered = numbered.map(|(number, &stamp)| Self::distinct(stamp, number));
-                let first = self.sequence.insert_run(anchor, numbered, true);
-                let expected = (!stamps.is_empty()).then_some(PlaceIdx(count as u32));
-                assert_eq!(first, expected);
-                for (number, stamp) in (count as u32..).zip(stamps) {
+                let first = self.sequence.insert_run(anchor, stamp, len, true);
+                assert_eq!(first, PlaceIdx(count as u32));
+                for number in (count as u32..).take(len as usize) {
                     self.oracle.insert(anchor, stamp, true);
                     anchor = Anchor::Right(PlaceIdx(number));
                 }
+                let runs: Vec<_> = self.sequence.sequence.origins(first.0..first.0 + len).collect();
+                assert_eq!(runs, [(ChangeIdx(first.0), 0, first.0..first.0 + len)]);
             }
             Step::Show(place, visible) if count > 0 => {
                 let place = PlaceIdx(place.index(count) as u32);
                 self.oracle.places[place.index()].2 = visible;
                 self.sequence.set_visible(place, visible);
-                assert_eq!(self.sequence.is_visible(place), visible);
+                assert_eq!(self.sequence.sequence.is_visible(place), visible);
             }
             Step::Show(..) => {}
         }
     }
 
-    fn compare(&self) {
+    fn compare(&mut self) {
         let Self { sequence, oracle } = self;
         sequence.debug_check();
         let order = oracle.order();
         let visible = oracle.visible();
-        assert_eq!(sequence.place_count(), order.len());
-        assert_eq!(sequence.visible_len(), visible.len());
+        assert_eq!(sequence.sequence.place_count(), order.len());
+        assert_eq!(sequence.sequence.visible_len(), visible.len());
         assert_eq!(sequence.iter_visible().collect::<Vec<_>>(), visible);
         for (index, &place) in visible.iter().enumerate() {
             assert_eq!(sequence.place_at(index), Some(place));
@@ -209,13 +298,13 @@ impl Pair {
         let mut before = 0;
         for place in order {
             assert_eq!(sequence.index_of(place), before);
-            before += usize::from(sequence.is_visible(place));
+            before += usize::from(sequence.sequence.is_visible(place));
         }
     }
 }
 
 fn agree(steps: Vec<Step>) {
-    let mut pair = Pair { sequence: Sequence::new(), oracle: Oracle::default() };
+    let mut pair = Pair { sequence: Stamped::new(), oracle: Oracle::default() };
     for step in steps {
         pair.take(step);
     }
@@ -235,7 +324,7 @@ proptest! {
         parents in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..20u64), 1..150),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 150),
     ) {
-        let mut first = Sequence::new();
+        let mut first = Stamped::new();
         for (number, (parent, right, stamp)) in parents.iter().enumerate() {
             let anchor = match (parent.index(number + 1) as u32, right) {
                 (parent, _) if parent as usize == number => Anchor::Start,
@@ -244,11 +333,11 @@ proptest! {
             };
             first.insert(anchor, (*stamp, number), number % 3 != 0);
         }
-        let mut second = Sequence::new();
+        let mut second = Stamped::new();
         let mut waiting: Vec<u32> = (0..parents.len() as u32).collect();
         let mut arrived: BTreeMap<PlaceIdx, PlaceIdx> = BTreeMap::new();
         for pick in picks {
-            let ready = |&number: &u32| match first.anchor_of(PlaceIdx(number)) {
+            let ready = |&number: &u32| match first.anchors[number as usize] {
                 Anchor::Start => true,
                 Anchor::Left(parent) | Anchor::Right(parent) => arrived.contains_key(&parent),
             };
@@ -258,16 +347,16 @@ proptest! {
             }
             let place = PlaceIdx(choices[pick.index(choices.len())]);
             waiting.retain(|&number| number != place.0);
-            let anchor = match first.anchor_of(place) {
+            let anchor = match first.anchors[place.index()] {
                 Anchor::Start => Anchor::Start,
                 Anchor::Left(parent) => Anchor::Left(arrived[&parent]),
                 Anchor::Right(parent) => Anchor::Right(arrived[&parent]),
             };
-            arrived.insert(place, second.insert(anchor, first.stamp_of(place), first.is_visible(place)));
+            arrived.insert(place, second.insert(anchor, first.stamp_of(place), first.sequence.is_visible(place)));
         }
         prop_assert!(waiting.is_empty());
         second.debug_check();
-        let stamps = |sequence: &Sequence<(u64, usize)>| -> Vec<_> {
+        let stamps = |sequence: &Stamped<(u64, usize)>| -> Vec<_> {
             sequence.iter_visible().map(|place| sequence.stamp_of(place)).collect()
         };
         prop_assert_eq!(stamps(&first), stamps(&second));
@@ -299,8 +388,8 @@ const MANY: u32 = 200_000;
 
 /// Builds a shape, checks it whole, and looks up, hides and edits all over it. If any operation walked spines, fans or
 /// runs of brackets, this would take hours.
-fn survives(anchor: impl Fn(u32) -> Anchor, stamp: impl Fn(u32) -> u32) -> Sequence<u32> {
-    let mut sequence = Sequence::new();
+fn survives(anchor: impl Fn(u32) -> Anchor, stamp: impl Fn(u32) -> u32) -> Stamped<u32> {
+    let mut sequence = Stamped::new();
     for number in 0..MANY {
         sequence.insert(anchor(number), stamp(number), number % 3 != 0);
     }
@@ -316,8 +405,9 @@ fn survives(anchor: impl Fn(u32) -> Anchor, stamp: impl Fn(u32) -> u32) -> Seque
         sequence.set_visible(place, number % 2 == 0);
         // Edits at the start meet the longest run of begin tokens.
         let index = numbers.below(if number % 2 == 0 { 3 } else { MANY / 2 }) as usize;
-        let index = index.min(sequence.visible_len());
-        let edit = sequence.insert(sequence.anchor_for(index), MANY + number, true);
+        let index = index.min(sequence.sequence.visible_len());
+        let anchor = sequence.anchor_for(index);
+        let edit = sequence.insert(anchor, MANY + number, true);
         assert_eq!(sequence.index_of(edit), index);
     }
     sequence.debug_check();
@@ -325,7 +415,7 @@ fn survives(anchor: impl Fn(u32) -> Anchor, stamp: impl Fn(u32) -> u32) -> Seque
 }
 
 /// All of a shape's places in order, the hidden ones too.
-fn order(shape: &Sequence<u32>) -> Vec<u32> {
+fn order(shape: &Stamped<u32>) -> Vec<u32> {
     let mut shown = shape.clone();
     (0..MANY).for_each(|number| shown.set_visible(PlaceIdx(number), true));
     shown.iter_visible().map(|place| place.0).collect()
@@ -413,7 +503,7 @@ fn survives_far_parents() {
 
 /// One author's copy of a text, whose stamps are (lamport, author) and whose elements are letters.
 struct Replica {
-    sequence: Sequence<(u64, u32)>,
+    sequence: Stamped<(u64, u32)>,
     places: BTreeMap<(u64, u32), PlaceIdx>,
     letters: Vec<char>,
     log: Vec<Edit>,
@@ -429,7 +519,7 @@ struct Edit {
 
 impl Replica {
     fn new() -> Self {
-        Self { sequence: Sequence::new(), places: BTreeMap::new(), letters: Vec::new(), log: Vec::new() }
+        Self { sequence: Stamped::new(), places: BTreeMap::new(), letters: Vec::new(), log: Vec::new() }
     }
 
     fn typed(&mut self, author: u32, index: usize, letter: char) {
@@ -486,17 +576,4 @@ fn concurrent_words_do_not_interleave() {
     assert_eq!(backward, "(shopmilk)");
     let backward_and_forward = concurrently(["pohs", "milk"], |_| 1);
     assert_eq!(backward_and_forward, "(shopklim)");
-}
-
-/// Typing must not cost more than this a place, with a stamp of 16 bytes.
-const CHAIN_BYTES: usize = 80;
-
-#[test]
-fn a_typed_chain_is_lean() {
-    let mut sequence = Sequence::new();
-    let stamps = (0..u128::from(MANY)).map(|stamp| (stamp as u64, (stamp >> 64) as u64));
-    sequence.insert_run(Anchor::Start, stamps, true);
-    assert!(sequence.forks.is_empty());
-    let bytes = sequence.heap_bytes() / MANY as usize;
-    assert!(bytes <= CHAIN_BYTES, "{bytes} bytes a place");
 }
