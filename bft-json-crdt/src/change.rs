@@ -97,10 +97,21 @@ pub struct Header {
     pub ops_hash: [u8; 32],
 }
 
-impl Header {
-    /// The one encoding.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160 + 32 * self.deps.len());
+/// A header's fields, wherever they are kept. They keep to the invariants of [`Header`].
+pub(crate) struct HeaderFields<'a, D> {
+    pub(crate) version: u64,
+    pub(crate) document: &'a DocumentId,
+    pub(crate) author: &'a AuthorId,
+    pub(crate) seq: u64,
+    pub(crate) previous: Option<ChangeId>,
+    pub(crate) deps: D,
+    pub(crate) time_ms: u64,
+    pub(crate) ops_hash: &'a [u8; 32],
+}
+
+impl<D: ExactSizeIterator<Item = ChangeId>> HeaderFields<'_, D> {
+    /// Appends the one encoding.
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
         out.put_varint(self.version);
         out.put(&self.document.0);
         out.put(self.author.as_bytes());
@@ -109,11 +120,29 @@ impl Header {
             out.put(&previous.0);
         }
         out.put_varint(self.deps.len() as u64);
-        for dep in &self.deps {
+        for dep in self.deps {
             out.put(&dep.0);
         }
         out.put_varint(self.time_ms);
-        out.put(&self.ops_hash);
+        out.put(self.ops_hash);
+    }
+}
+
+impl Header {
+    /// The one encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160 + 32 * self.deps.len());
+        HeaderFields {
+            version: self.version,
+            document: &self.document,
+            author: &self.author,
+            seq: self.seq,
+            previous: self.previous,
+            deps: self.deps.iter().copied(),
+            time_ms: self.time_ms,
+            ops_hash: &self.ops_hash,
+        }
+        .put(&mut out);
         out
     }
 
@@ -195,7 +224,7 @@ impl Change {
         let encoded = header.encode();
         let id = ChangeId(hash::hash(CHANGE_DOMAIN, &encoded));
         let signature = keypair.sign(CHANGE_SIGNATURE_DOMAIN, &id.0);
-        Self::assemble(header, encoded, id, ops, signature)
+        Self::put_together(header, encoded, id, ops, &signature)
     }
 
     /// Puts a change together from parts that somebody else signed.
@@ -203,15 +232,17 @@ impl Change {
         header.ops_hash = hash::hash(OPS_DOMAIN, ops);
         let encoded = header.encode();
         let id = ChangeId(hash::hash(CHANGE_DOMAIN, &encoded));
-        Self::assemble(header, encoded, id, ops, signature)
+        Self::put_together(header, encoded, id, ops, &signature)
     }
 
-    fn assemble(header: Header, mut bytes: Vec<u8>, id: ChangeId, ops: &[u8], signature: Signature) -> Self {
-        bytes.reserve_exact(ops.len() + 68);
-        bytes.put_varint(ops.len() as u64);
-        let ops_start = bytes.len() as u32;
-        bytes.put(ops);
-        bytes.put(&signature.0);
+    /// Puts a change together again that was taken apart. `id` and the hash of the operations in `header` are what they were.
+    pub(crate) fn reassemble(header: Header, id: ChangeId, ops: &[u8], signature: Signature) -> Self {
+        let encoded = header.encode();
+        Self::put_together(header, encoded, id, ops, &signature)
+    }
+
+    fn put_together(header: Header, encoded: Vec<u8>, id: ChangeId, ops: &[u8], signature: &Signature) -> Self {
+        let (bytes, ops_start) = assemble(encoded, ops, &signature.0);
         Self { bytes: bytes.into(), header: header.into(), id, ops_start }
     }
 
@@ -241,16 +272,6 @@ impl Change {
         }
         let id = ChangeId(hash::hash(CHANGE_DOMAIN, &bytes[..header_len]));
         Ok(Self { header: header.into(), id, ops_start, bytes })
-    }
-
-    /// Reads bytes again that were decoded before, without hashing them. `id` and `author` are what came out then.
-    pub(crate) fn from_checked(bytes: Bytes, id: ChangeId, author: AuthorId) -> Self {
-        const PROOF: &str = "the bytes were decoded before";
-        let mut reader = Reader::new(&bytes);
-        let header = Header::read(&mut reader, |_| Some(author)).expect(PROOF);
-        reader.varint().expect(PROOF);
-        let ops_start = (bytes.len() - reader.remaining()) as u32;
-        Self { header: header.into(), id, ops_start, bytes }
     }
 
     /// The id.
@@ -284,6 +305,16 @@ impl Change {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+}
+
+/// The bytes of a change, made of its encoded header, its operations and its signature; and where in them the operations begin.
+pub(crate) fn assemble(mut header: Vec<u8>, ops: &[u8], signature: &[u8; 64]) -> (Vec<u8>, u32) {
+    header.reserve_exact(ops.len() + 4 + 64);
+    header.put_varint(ops.len() as u64);
+    let ops_start = header.len() as u32;
+    header.put(ops);
+    header.put(signature);
+    (header, ops_start)
 }
 
 impl fmt::Debug for Change {

@@ -5,6 +5,7 @@
 //! structures persistent, 1989). A clock differs from its parents' in few entries, so most of its nodes are theirs; merging skips
 //! whatever two clocks share. Leaves hold eight branches: a group of up to eight honest authors pays 48 bytes for a clock that is not shared whole.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::causality::BranchIdx;
@@ -95,6 +96,28 @@ impl Clock {
         merge(&mut self.root, &other.root);
     }
 
+    /// Bytes on the heap of all `clocks` together, what they share counted once. Visits every node.
+    pub(crate) fn heap_bytes(clocks: &[Clock]) -> usize {
+        let mut seen = HashSet::new();
+        let mut bytes = 0;
+        let mut stack: Vec<&Node> = clocks.iter().map(|clock| &clock.root).collect();
+        while let Some(node) = stack.pop() {
+            match node {
+                Node::Empty => {}
+                Node::Leaf(leaf) => {
+                    bytes += usize::from(seen.insert(Arc::as_ptr(leaf).addr())) * (16 + size_of::<[Seq; LEAF]>());
+                }
+                Node::Inner(children) => {
+                    if seen.insert(Arc::as_ptr(children).addr()) {
+                        bytes += 16 + size_of::<[Node; INNER]>();
+                        stack.extend(children.iter());
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
     fn grow(&mut self) {
         let below = std::mem::take(&mut self.root);
         if !matches!(below, Node::Empty) {
@@ -167,7 +190,7 @@ mod tests {
     use super::*;
 
     fn clock(entries: &BTreeMap<u32, u32>) -> Clock {
-        let mut clock = Clock::new();
+        let mut clock = Clock::default();
         for (branch, seq) in entries {
             clock.raise(BranchIdx(*branch), u64::from(*seq));
         }
@@ -197,7 +220,7 @@ mod tests {
 
     #[test]
     fn merging_with_a_descendant_shares_its_nodes() {
-        let mut a = Clock::new();
+        let mut a = Clock::default();
         for branch in 0..1000 {
             a.raise(BranchIdx(branch), 1);
         }

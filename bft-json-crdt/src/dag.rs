@@ -11,26 +11,37 @@
 //! - Ancestors along `previous` are found in O(log b) for b nested branches: within a branch by index, between branches by skew-binary jump
 //!   pointers (Myers: An applicative random-access stack, 1983).
 
-use std::collections::{BTreeMap, HashMap};
+mod heads;
+mod log;
+
 use std::hash::{BuildHasher as _, RandomState};
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 
+use self::heads::Heads;
+use self::log::Log;
+pub(crate) use self::log::Record;
 use crate::causality::{BranchIdx, Causality, ChangeIdx};
-use crate::change::{Change, ChangeId};
+use crate::change::{Change, ChangeId, DocumentId, Header, HeaderFields, MAX_DEPS, MAX_HEADER_BYTES, VERSION};
 use crate::clock::Clock;
-use crate::identity::AuthorId;
+use crate::hash::{self, OPS_DOMAIN};
+use crate::identity::{AuthorId, Signature};
 
 /// Most changes that one replica can hold: they are numbered by 32 bits, and the last number means none.
 pub const MAX_CHANGES: usize = u32::MAX as usize - 1;
 
+/// Most bytes of a change without its deps and its operations: room for the length of the operations and the signature too.
+const MOST_WITHOUT_DEPS: usize = MAX_HEADER_BYTES - 32 * MAX_DEPS + 4 + 64;
+
 /// No change (in the place of a `ChangeIdx`), which keeps the nodes small.
 const NONE: u32 = u32::MAX;
 
-#[derive(Debug, Clone)]
+/// What the graph knows of a change: 16 bytes.
+#[derive(Debug, Clone, Copy)]
 struct Node {
-    clock: Clock,
+    /// Its clock's number, or [`NONE`] for an empty one.
+    clock: u32,
     branch: BranchIdx,
     seq: u32,
     lamport: u32,
@@ -57,28 +68,81 @@ struct Author {
     branches: Vec<BranchIdx>,
 }
 
-/// The graph of the applied changes of one document, with at most one further change that is being judged or written (*staged*).
-#[derive(Debug, Clone, Default)]
-pub struct Dag {
-    changes: Vec<Stored>,
-    /// Invariant: as long as `changes`, plus one while a change is staged.
-    nodes: Vec<Node>,
-    branches: Vec<Branch>,
-    authors: Vec<Author>,
-    author_numbers: HashMap<AuthorId, u32>,
-    by_id: HashTable<u32>,
-    /// Keys `by_id` against ids that were ground to collide. Decides nothing that can be seen from outside.
-    hasher: RandomState,
-    heads: BTreeMap<ChangeId, ChangeIdx>,
-    /// The id of the staged change; zeros while it is not known.
-    staged: Option<ChangeId>,
+/// The change that is being judged or written.
+#[derive(Debug, Clone)]
+struct Staged {
+    /// Zeros while it is not known.
+    id: ChangeId,
+    previous: Option<ChangeIdx>,
+    /// It has a clock of its own, the last one.
+    own_clock: bool,
 }
 
-/// A change as it is kept: the header can be read from the bytes again, and would take more room than they.
+/// The graph of the applied changes of one document, with at most one further change that is being judged or written (*staged*).
+///
+/// A change takes some fifty bytes beside its id, its operations and its signature; its header is put together again on demand.
 #[derive(Debug, Clone)]
-struct Stored {
-    bytes: Bytes,
-    id: ChangeId,
+pub struct Dag {
+    /// The document that all changes belong to; zeros as long as there are none.
+    document: DocumentId,
+    ids: Vec<ChangeId>,
+    log: Log,
+    /// Invariant: as long as `ids`, plus one while a change is staged.
+    nodes: Vec<Node>,
+    /// The clocks that differ from that of the change before on the same chain.
+    clocks: Vec<Clock>,
+    branches: Vec<Branch>,
+    authors: Vec<Author>,
+    by_key: HashTable<u32>,
+    by_id: HashTable<u32>,
+    /// Keys the tables against ids and keys that were ground to collide.
+    mixer: Mixer,
+    heads: Heads,
+    staged: Option<Staged>,
+    /// The deps of the staged change, in its header's order.
+    staged_deps: Vec<ChangeIdx>,
+}
+
+impl Default for Dag {
+    fn default() -> Self {
+        Self {
+            document: DocumentId([0; 32]),
+            ids: Vec::new(),
+            log: Log::default(),
+            nodes: Vec::new(),
+            clocks: Vec::new(),
+            branches: Vec::new(),
+            authors: Vec::new(),
+            by_key: HashTable::new(),
+            by_id: HashTable::new(),
+            mixer: Mixer::new(),
+            heads: Heads::default(),
+            staged: None,
+            staged_deps: Vec::new(),
+        }
+    }
+}
+
+/// A keyed hash of 32 bytes that look random or can be made to. Two folded multiplications with secret operands: whoever does not know them cannot make
+/// inputs meet in one slot. It decides nothing that can be seen from outside.
+#[derive(Debug, Clone)]
+struct Mixer([u64; 4]);
+
+impl Mixer {
+    fn new() -> Self {
+        let state = RandomState::new();
+        Self(std::array::from_fn(|n| state.hash_one(n)))
+    }
+
+    fn mix(&self, bytes: &[u8; 32]) -> u64 {
+        let (words, _) = bytes.as_chunks::<8>();
+        let word = |n: usize| u64::from_le_bytes(words[n]) ^ self.0[n];
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        fold(word(0), word(1)) ^ fold(word(2), word(3)).rotate_left(23)
+    }
 }
 
 /// A leaf of an author's tree along `previous`.
@@ -111,29 +175,93 @@ impl Dag {
 
     /// How many changes are applied.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.ids.len()
     }
 
     /// Whether no change is applied.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.ids.is_empty()
     }
 
-    /// An applied change.
+    /// An applied change. Puts its header together and hashes its operations; see [`Dag::bytes`].
     ///
     /// # Panics
     /// If `index` was not handed out by this graph.
     pub fn change(&self, index: ChangeIdx) -> Change {
-        let stored = &self.changes[index.0 as usize];
-        Change::from_checked(stored.bytes.clone(), stored.id, self.author(index))
+        let record = self.record(index);
+        Change::reassemble(self.header(index), self.id(index), record.ops, (&record).into())
     }
 
-    /// The bytes of an applied change. Cheaper than [`Dag::change`], which reads the header again.
+    /// The header of an applied change. Hashes its operations.
     ///
     /// # Panics
     /// If `index` was not handed out by this graph.
-    pub fn bytes(&self, index: ChangeIdx) -> &Bytes {
-        &self.changes[index.0 as usize].bytes
+    pub fn header(&self, index: ChangeIdx) -> Header {
+        let record = self.record(index);
+        Header {
+            version: VERSION,
+            document: self.document,
+            author: self.author(index),
+            seq: self.seq(index),
+            previous: self.previous(index).map(|previous| self.id(previous)),
+            deps: record.deps().map(|dep| self.id(dep)).collect(),
+            time_ms: record.time_ms,
+            ops_hash: hash::hash(OPS_DOMAIN, record.ops),
+        }
+    }
+
+    /// The bytes of an applied change. They are put together on demand, which costs a hash of the operations.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub fn bytes(&self, index: ChangeIdx) -> Bytes {
+        let record = self.record(index);
+        let deps = record.deps().map(|dep| self.id(dep));
+        let mut out = Vec::with_capacity(MOST_WITHOUT_DEPS + 32 * deps.len() + record.ops.len());
+        HeaderFields {
+            version: VERSION,
+            document: &self.document,
+            author: &self.author(index),
+            seq: self.seq(index),
+            previous: self.previous(index).map(|previous| self.id(previous)),
+            deps,
+            time_ms: record.time_ms,
+            ops_hash: &hash::hash(OPS_DOMAIN, record.ops),
+        }
+        .put(&mut out);
+        crate::change::assemble(out, record.ops, record.signature).0.into()
+    }
+
+    /// What an applied change carries that the graph does not know.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub(crate) fn record(&self, index: ChangeIdx) -> Record<'_> {
+        self.log.get(index.0)
+    }
+
+    /// The signature of an applied change, good or not.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub fn signature(&self, index: ChangeIdx) -> Signature {
+        (&self.record(index)).into()
+    }
+
+    /// `previous` and the deps of an applied change.
+    pub(crate) fn parents(&self, index: ChangeIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
+        self.previous(index).into_iter().chain(self.record(index).deps())
+    }
+
+    /// Bytes on the heap, clocks that changes share counted once.
+    pub fn heap_bytes(&self) -> usize {
+        self.ids.capacity() * size_of::<ChangeId>()
+            + self.log.heap_bytes()
+            + self.nodes.capacity() * size_of::<Node>()
+            + self.clocks.capacity() * size_of::<Clock>()
+            + Clock::heap_bytes(&self.clocks)
+            + self.branches.iter().map(|branch| size_of::<Branch>() + 4 * branch.changes.capacity()).sum::<usize>()
+            + self.by_id.allocation_size()
     }
 
     /// The author of a change.
@@ -159,12 +287,18 @@ impl Dag {
 
     /// The checked key with these bytes, if some applied change is by that author.
     pub fn known_author(&self, bytes: &[u8; 32]) -> Option<AuthorId> {
-        self.author_numbers.get_key_value(bytes).map(|(author, _)| *author)
+        self.author_number(bytes).map(|number| self.authors[number as usize].id)
+    }
+
+    /// An author's number, in the order of their first change here.
+    fn author_number(&self, key: &[u8; 32]) -> Option<u32> {
+        let same = |number: &u32| self.authors[*number as usize].id.as_bytes() == key;
+        self.by_key.find(self.mixer.mix(key), same).copied()
     }
 
     /// The branches of an author's tree, oldest first; none if nothing of that author is applied.
     pub fn branches(&self, author: &[u8; 32]) -> &[BranchIdx] {
-        self.author_numbers.get(author).map_or(&[], |number| &self.authors[*number as usize].branches)
+        self.author_number(author).map_or(&[], |number| &self.authors[number as usize].branches)
     }
 
     /// One branch.
@@ -187,7 +321,9 @@ impl Dag {
         let mut clock = Clock::new();
         for change in changes {
             let node = &self.nodes[change.0 as usize];
-            clock.merge(&node.clock);
+            if let Some(other) = self.clocks.get(node.clock as usize) {
+                clock.merge(other);
+            }
             clock.raise(node.branch, u64::from(node.seq));
         }
         clock
@@ -195,8 +331,7 @@ impl Dag {
 
     /// All leaves of the tree that an author's `previous` makes: one for an honest author, one a branch for a forked chain.
     pub fn leaves(&self, author: &AuthorId) -> impl Iterator<Item = Leaf> + '_ {
-        let branches = self.author_numbers.get(author).map(|number| self.authors[*number as usize].branches.as_slice());
-        branches.unwrap_or_default().iter().filter_map(|branch| {
+        self.branches(author.as_bytes()).iter().filter_map(|branch| {
             let index = *self.branches[branch.0 as usize].changes.last()?;
             Some(Leaf { seq: self.seq(index), id: self.id(index), index })
         })
@@ -204,8 +339,7 @@ impl Dag {
 
     /// An author's applied change with this `seq`; for a forked chain, one of them.
     pub fn at_seq(&self, author: &AuthorId, seq: u64) -> Option<ChangeIdx> {
-        let number = self.author_numbers.get(author)?;
-        self.authors[*number as usize].branches.iter().find_map(|branch| {
+        self.branches(author.as_bytes()).iter().find_map(|branch| {
             let branch = &self.branches[branch.0 as usize];
             let index = usize::try_from(seq.checked_sub(u64::from(branch.start))?).ok()?;
             branch.changes.get(index).copied()
@@ -240,18 +374,18 @@ impl Dag {
 
     /// The applied changes that no applied change names, ascending by id.
     pub fn heads(&self) -> impl ExactSizeIterator<Item = (ChangeId, ChangeIdx)> + '_ {
-        self.heads.iter().map(|(id, index)| (*id, *index))
+        self.heads.iter()
     }
 
     /// The numbers of all changes in the one order, (lamport, id). O(n log n).
     pub fn in_order(&self) -> Vec<ChangeIdx> {
-        let mut all: Vec<ChangeIdx> = (0..self.changes.len() as u32).map(ChangeIdx).collect();
+        let mut all: Vec<ChangeIdx> = (0..self.ids.len() as u32).map(ChangeIdx).collect();
         all.sort_unstable_by(|a, b| self.order(*a, *b));
         all
     }
 
     /// Stages a change: from here on the graph answers questions about it, but it is no head, no leaf and cannot be looked up. It stays
-    /// staged until [`Dag::commit`] or [`Dag::discard`]. `id` is zeros while it is not known. The caller has checked that `previous` is the author's change
+    /// staged until [`Dag::commit`] or [`Dag::discard`]. `deps` stand in the header's order, ascending by id. `id` is zeros while it is not known. The caller has checked that `previous` is the author's change
     /// before, and that there is room ([`MAX_CHANGES`]).
     ///
     /// # Panics
@@ -264,41 +398,64 @@ impl Dag {
         deps: impl IntoIterator<Item = ChangeIdx>,
     ) -> ChangeIdx {
         assert!(self.staged.is_none(), "one change is staged at a time");
+        self.staged_deps.clear();
+        self.staged_deps.extend(deps);
         let index = ChangeIdx(self.nodes.len() as u32);
-        let (branch, seq, mut clock, mut lamport) = match previous {
-            None => (self.begin_branch(author, 1, None), 1, Clock::new(), 0),
+        // The number of the clock to share, and the clock that replaces it once something is merged in.
+        let (mut shared, mut own) = (NONE, None);
+        let (branch, seq, mut lamport) = match previous {
+            None => (self.begin_branch(author, 1, None), 1, 0),
             Some(previous) => {
-                let before = &self.nodes[previous.0 as usize];
-                let (on, seq, lamport) = (before.branch, before.seq + 1, before.lamport);
-                let mut clock = before.clock.clone();
-                if self.branches[on.0 as usize].changes.last() == Some(&previous) {
-                    (on, seq, clock, lamport)
+                let before = self.nodes[previous.0 as usize];
+                shared = before.clock;
+                if self.branches[before.branch.0 as usize].changes.last() == Some(&previous) {
+                    (before.branch, before.seq + 1, before.lamport)
                 } else {
-                    clock.raise(on, u64::from(seq - 1));
-                    (self.begin_branch(author, seq, Some(previous)), seq, clock, lamport)
+                    let mut clock = self.clock(shared);
+                    clock.raise(before.branch, u64::from(before.seq));
+                    own = Some(clock);
+                    (self.begin_branch(author, before.seq + 1, Some(previous)), before.seq + 1, before.lamport)
                 }
             }
         };
-        for dep in deps {
-            let dep = &self.nodes[dep.0 as usize];
+        for dep in &self.staged_deps {
+            let dep = self.nodes[dep.0 as usize];
             lamport = lamport.max(dep.lamport);
             // A dep on the own branch is before `previous`.
             if dep.branch != branch {
-                clock.merge(&dep.clock);
+                let clock = own.get_or_insert_with(|| self.clocks.get(shared as usize).cloned().unwrap_or_default());
+                if let Some(other) = self.clocks.get(dep.clock as usize) {
+                    clock.merge(other);
+                }
                 clock.raise(dep.branch, u64::from(dep.seq));
             }
         }
+        self.staged = Some(Staged { id, previous, own_clock: own.is_some() });
+        let clock = match own {
+            Some(clock) => {
+                self.clocks.push(clock);
+                self.clocks.len() as u32 - 1
+            }
+            None => shared,
+        };
         self.branches[branch.0 as usize].changes.push(index);
         self.nodes.push(Node { clock, branch, seq, lamport: lamport + 1 });
-        self.staged = Some(id);
         index
+    }
+
+    fn clock(&self, number: u32) -> Clock {
+        self.clocks.get(number as usize).cloned().unwrap_or_default()
     }
 
     fn begin_branch(&mut self, author: AuthorId, start: u32, fork: Option<ChangeIdx>) -> BranchIdx {
         let branch = BranchIdx(self.branches.len() as u32);
-        let number = *self.author_numbers.entry(author).or_insert_with(|| {
+        let number = self.author_number(author.as_bytes()).unwrap_or_else(|| {
+            let number = self.authors.len() as u32;
             self.authors.push(Author { id: author, branches: Vec::new() });
-            self.authors.len() as u32 - 1
+            let (authors, mixer) = (&self.authors, &self.mixer);
+            let key = |number: &u32| mixer.mix(authors[*number as usize].id.as_bytes());
+            self.by_key.insert_unique(key(&number), number, key);
+            number
         });
         self.authors[number as usize].branches.push(branch);
         let (jump, depth) = match fork {
@@ -322,15 +479,37 @@ impl Dag {
     /// # Panics
     /// If no change is staged.
     pub fn commit(&mut self, change: &Change) {
-        assert!(self.staged.take().is_some(), "a change is staged");
-        let index = ChangeIdx(self.changes.len() as u32);
-        for parent in change.header().parents() {
-            self.heads.remove(parent);
+        let header = change.header();
+        debug_assert_eq!(header.version, VERSION, "changes of another version are not applied");
+        self.commit_parts(header.document, change.id(), header.time_ms, change.ops(), &change.signature());
+    }
+
+    /// [`Dag::commit`] of a change that is not at hand as a whole. Author, `previous` and deps (in the order of their ids) are those that were staged; `id` is what
+    /// the header hashes to.
+    ///
+    /// # Panics
+    /// If no change is staged.
+    pub(crate) fn commit_parts(
+        &mut self,
+        document: DocumentId,
+        id: ChangeId,
+        time_ms: u64,
+        ops: &[u8],
+        signature: &Signature,
+    ) {
+        let Some(staged) = self.staged.take() else { panic!("a change is staged") };
+        let index = ChangeIdx(self.ids.len() as u32);
+        if index.0 == 0 {
+            self.document = document;
         }
-        self.heads.insert(change.id(), index);
-        self.changes.push(Stored { bytes: change.bytes().clone(), id: change.id() });
-        let (changes, hasher) = (&self.changes, &self.hasher);
-        let key = |number: &u32| hasher.hash_one(changes[*number as usize].id.0);
+        debug_assert_eq!(self.document, document, "one graph holds one document's changes");
+        let previous = staged.previous.map(|previous| self.ids[previous.0 as usize]);
+        let deps = self.staged_deps.iter().map(|dep| self.ids[dep.0 as usize]);
+        self.heads.replace(previous.into_iter().chain(deps), id, index);
+        self.ids.push(id);
+        self.log.push(&self.staged_deps, time_ms, ops, &signature.0);
+        let (ids, mixer) = (&self.ids, &self.mixer);
+        let key = |number: &u32| mixer.mix(&ids[*number as usize].0);
         self.by_id.insert_unique(key(&index.0), index.0, key);
     }
 
@@ -339,8 +518,11 @@ impl Dag {
     /// # Panics
     /// If no change is staged.
     pub fn discard(&mut self) {
-        assert!(self.staged.take().is_some(), "a change is staged");
+        let Some(staged) = self.staged.take() else { panic!("a change is staged") };
         let Some(node) = self.nodes.pop() else { unreachable!("a staged change has a node") };
+        if staged.own_clock {
+            self.clocks.pop();
+        }
         let branch = &mut self.branches[node.branch.0 as usize];
         branch.changes.pop();
         if branch.changes.is_empty() {
@@ -350,7 +532,10 @@ impl Dag {
             let author = &mut self.authors[number as usize];
             author.branches.pop();
             if author.branches.is_empty() {
-                self.author_numbers.remove(&author.id);
+                let same = |other: &u32| *other == number;
+                if let Ok(entry) = self.by_key.find_entry(self.mixer.mix(author.id.as_bytes()), same) {
+                    entry.remove();
+                }
                 self.authors.pop();
             }
         }
@@ -368,16 +553,16 @@ impl Causality for Dag {
     }
 
     fn id(&self, change: ChangeIdx) -> ChangeId {
-        match self.changes.get(change.0 as usize) {
-            Some(stored) => stored.id,
-            None => self.staged.expect("only a staged change has a number and is not applied"),
+        match self.ids.get(change.0 as usize) {
+            Some(id) => *id,
+            None => self.staged.as_ref().expect("only a staged change has a number and is not applied").id,
         }
     }
 
     fn past(&self, change: ChangeIdx, branch: BranchIdx) -> u64 {
         let node = &self.nodes[change.0 as usize];
         if node.branch != branch {
-            return node.clock.get(branch);
+            return self.clocks.get(node.clock as usize).map_or(0, |clock| clock.get(branch));
         }
         if self.branches[branch.0 as usize].start == node.seq { 0 } else { u64::from(node.seq - 1) }
     }
@@ -387,8 +572,8 @@ impl Causality for Dag {
     }
 
     fn lookup(&self, id: &ChangeId) -> Option<ChangeIdx> {
-        let same = |number: &u32| self.changes[*number as usize].id == *id;
-        self.by_id.find(self.hasher.hash_one(id.0), same).map(|number| ChangeIdx(*number))
+        let same = |number: &u32| self.ids[*number as usize] == *id;
+        self.by_id.find(self.mixer.mix(&id.0), same).map(|number| ChangeIdx(*number))
     }
 }
 

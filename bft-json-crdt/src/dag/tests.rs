@@ -37,8 +37,11 @@ fn build(recipes: &[Recipe]) -> Model {
         };
         let deps: BTreeSet<usize> = deps.iter().filter(|_| number > 0).map(|n| n % number).collect();
         let deps: BTreeSet<usize> = deps.into_iter().filter(|n| Some(*n) != previous).take(MAX_DEPS).collect();
-        let mut ids: Vec<ChangeId> = deps.iter().map(|n| model.changes[*n].id()).collect();
-        ids.sort();
+        // As the header has them: ascending by id.
+        let mut named: Vec<(ChangeId, ChangeIdx)> =
+            deps.iter().map(|n| (model.changes[*n].id(), ChangeIdx(*n as u32))).collect();
+        named.sort();
+        let ids = named.iter().map(|(id, _)| *id).collect();
         let header = Header {
             version: 1,
             document: DocumentId([0; 32]),
@@ -50,7 +53,7 @@ fn build(recipes: &[Recipe]) -> Model {
             ops_hash: [0; 32],
         };
         let change = Change::from_parts(header, &[0; 4], Signature([0; 64]));
-        let parents = deps.iter().map(|n| ChangeIdx(*n as u32));
+        let parents = named.iter().map(|(_, index)| *index);
         let previous_index = previous.map(|n| ChangeIdx(n as u32));
         // A change that is judged and refused leaves no trace.
         model.dag.stage(author, change.id(), previous_index, parents.clone());
@@ -85,6 +88,7 @@ proptest! {
             let index = ChangeIdx(n as u32);
             prop_assert_eq!(dag.lookup(&changes[n].id()), Some(index));
             prop_assert_eq!(dag.change(index), changes[n].clone());
+            prop_assert_eq!(&dag.bytes(index), changes[n].bytes());
             prop_assert_eq!(lamports[n], 1 + pasts[n].iter().map(|p| lamports[*p]).max().unwrap_or(0));
             for other in all.clone() {
                 prop_assert_eq!(dag.precedes(ChangeIdx(other as u32), index), pasts[n].contains(&other), "{} before {}", other, n);

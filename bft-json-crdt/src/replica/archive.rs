@@ -31,7 +31,7 @@ impl Replica {
         out.put(&self.id.0);
         out.put_varint(self.len() as u64);
         for number in 0..self.len() as u32 {
-            out.put_blob(self.bytes(ChangeIdx(number)));
+            out.put_blob(&self.bytes(ChangeIdx(number)));
             out.put_blob(&self.voucher(ChangeIdx(number)).map(|voucher| voucher.encode()).unwrap_or_default());
         }
         out.put_varint(self.proofs.len() as u64);

@@ -164,8 +164,7 @@ impl Replica {
             let index = ChangeIdx(number as u32);
             kept[number] |= !self.is_proven(&self.dag.author(index));
             if kept[number] {
-                for parent in self.dag.change(index).header().parents() {
-                    let parent = self.dag.lookup(parent).expect("the parents of an applied change are applied");
+                for parent in self.dag.parents(index) {
                     kept[parent.0 as usize] = true;
                 }
             }

@@ -6,6 +6,7 @@
 //! equivocation  proofs of forked chains and what they change (section 7)
 //! digest        what two replicas compare (section 6.4)
 //! load, archive from one's own store; the whole replica as one file
+//! parts         changes that come without their headers, from columns
 //! write         local transactions and acknowledgements
 //! ```
 //! Rules:
@@ -19,6 +20,8 @@ mod digest;
 mod equivocation;
 mod ingest;
 mod load;
+#[cfg_attr(not(test), allow(dead_code, reason = "the columnar archive stands on it"))]
+mod parts;
 mod pending;
 mod verdict;
 mod write;
@@ -259,7 +262,7 @@ impl Replica {
         self.dag.lookup(id)
     }
 
-    /// An applied change by number. Reads its header again; [`Replica::bytes`] is cheaper.
+    /// An applied change by number. It is put together on demand, like [`Replica::bytes`].
     ///
     /// # Panics
     /// If `index` was not handed out by this replica in its present generation.
@@ -267,11 +270,11 @@ impl Replica {
         self.dag.change(index)
     }
 
-    /// The bytes of an applied change.
+    /// The bytes of an applied change. They are put together on demand, which costs a hash of the operations and a copy.
     ///
     /// # Panics
     /// Like [`Replica::change`].
-    pub fn bytes(&self, index: ChangeIdx) -> &Bytes {
+    pub fn bytes(&self, index: ChangeIdx) -> Bytes {
         self.dag.bytes(index)
     }
 

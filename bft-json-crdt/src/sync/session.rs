@@ -553,7 +553,7 @@ impl SyncSession {
         let mut size = 0;
         while chunk.len() < self.limits.chunk_changes && size < self.limits.chunk_bytes {
             let Some(idx) = self.next_change(replica) else { break };
-            let change = replica.bytes(idx).clone();
+            let change = replica.bytes(idx);
             let voucher = replica.voucher(idx).map(|voucher| voucher.encode().into());
             size += change.len() + voucher.as_ref().map_or(0, Bytes::len);
             chunk.push(Packet { change, voucher });

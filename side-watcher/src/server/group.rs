@@ -375,7 +375,7 @@ impl Group {
             let mut to = start;
             while to < end && bytes < LIVE_FRAME_BYTES && origin_of(to) == origin {
                 let index = ChangeIdx(to as u32);
-                let change = replica.bytes(index).clone();
+                let change = replica.bytes(index);
                 let voucher = replica.voucher(index).map(|voucher| Bytes::from(voucher.encode()));
                 bytes += change.len() + voucher.as_ref().map_or(0, Bytes::len);
                 packets.push(Packet { change, voucher });
