@@ -17,6 +17,7 @@ mod cover;
 mod event;
 mod judge;
 mod live;
+mod origin;
 mod read;
 #[allow(dead_code, reason = "its own tests and figures use more of it than the engine")]
 mod sequence;
@@ -24,6 +25,7 @@ mod tx;
 mod units;
 
 pub use event::{Event, Happened, MAX_EVENTS, Step};
+pub(crate) use origin::Shown;
 pub use read::Element;
 pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 

@@ -93,7 +93,7 @@ impl Past {
         if self.home.is(replica) { Ok(()) } else { Err(HistoryError::Stale) }
     }
 
-    fn move_to(
+    pub(super) fn move_to(
         &mut self,
         replica: &Replica,
         to: &Version,

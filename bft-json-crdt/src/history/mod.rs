@@ -3,9 +3,11 @@
 //! ```text
 //! version   states named by heads; which changes one has and another has not
 //! checkout  the document as of a past version; checkpoints
+//! diff      what changed between two versions, as events
 //! ```
 //!
 //! ```
+//! use bft_json_crdt::document::Happened;
 //! use bft_json_crdt::{BaseCrdt, CrdtNode, TextCrdt, change::DocumentId, identity::Keypair};
 //!
 //! #[derive(CrdtNode)]
@@ -19,10 +21,16 @@
 //! let past = page.checkout(&before)?;
 //! assert_eq!(serde_json::Value::from(past.view())["body"], "first");
 //! assert_eq!(page.view()["body"], "first and second");
+//!
+//! let now = page.checkout(&page.version())?;
+//! let [event] = &past.diff(page.replica(), &now)?[..] else { panic!("one thing happened") };
+//! assert_eq!(event.happened, Happened::Inserted { index: 5, len: 11 });
+//! assert_eq!(now.content(page.replica(), event)?, Some(" and second".into()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod checkout;
+mod diff;
 mod numbers;
 mod version;
 

@@ -40,7 +40,8 @@ impl Numbers {
         self.theirs[ours.0 as usize]
     }
 
-    fn ours(&self, theirs: ChangeIdx) -> Option<ChangeIdx> {
+    /// The number here of a change of the replica; `None` if the past does not hold it.
+    pub(super) fn ours(&self, theirs: ChangeIdx) -> Option<ChangeIdx> {
         self.ours.get(theirs.0 as usize).filter(|ours| **ours != NONE).map(|ours| ChangeIdx(*ours))
     }
 }

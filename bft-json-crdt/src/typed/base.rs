@@ -293,6 +293,14 @@ impl<T> BaseCrdt<T> {
         self.replica.checkout(version)
     }
 
+    /// What turns one version into another. See [`Past::diff`].
+    ///
+    /// # Errors
+    /// A version names a change that is not applied here.
+    pub fn diff(&self, from: &Version, to: &Version) -> Result<Vec<Event>, HistoryError> {
+        self.replica.diff(from, to)
+    }
+
     /// Every applied change in causal order, as a peer takes it: what another replica needs to catch up.
     pub fn changes(&self) -> impl Iterator<Item = Incoming> + '_ {
         self.replica.log(ChangeIdx(0)).map(|(_, incoming)| incoming)

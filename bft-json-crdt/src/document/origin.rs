@@ -1,0 +1,86 @@
+//! Which units made what shows, and which container of one document is which of another: what the history is told by.
+
+use super::container::{Body, Content, Up};
+use super::sequence::PlaceIdx;
+use super::{ContainerIdx, Document};
+use crate::causality::ChangeIdx;
+
+/// Elements of a list or characters of a text that show next to each other, inserted by successive units of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// Whose units.
+    pub(crate) change: ChangeIdx,
+    /// The first one's offset.
+    pub(crate) offset: u32,
+    /// How many.
+    pub(crate) len: u32,
+    /// For a list element that moved, the unit that gave it its place; such a one stands alone.
+    pub(crate) moved: Option<(ChangeIdx, u32)>,
+}
+
+impl Document {
+    /// The stretches of a list or text that show from an index on. The first is found in O(log n).
+    pub(crate) fn shown_from(&self, sequence: ContainerIdx, from: usize) -> impl Iterator<Item = Shown> + '_ {
+        let held = self.at(sequence);
+        let (places, list) = match &held.body {
+            Body::List(list) => (Some(&list.sequence), Some(list)),
+            Body::Text(text) => (Some(&text.sequence), None),
+            _ => (None, None),
+        };
+        places.into_iter().flat_map(move |places| {
+            let made = places.runs_from(from).flat_map(|run| places.origins(run));
+            made.flat_map(move |(change, offset, run)| {
+                let mut left = run.clone();
+                std::iter::from_fn(move || {
+                    let first = left.next()?;
+                    let offset = offset + (first - run.start);
+                    let Some(list) = list else {
+                        let len = 1 + left.len() as u32;
+                        left = run.end..run.end;
+                        return Some(Shown { change, offset, len, moved: None });
+                    };
+                    let born = |place: u32| list.elements[list.element_of[place as usize] as usize].born;
+                    if born(first) != PlaceIdx::from_number(first) {
+                        let origin = places.origin_of(born(first));
+                        return Some(Shown {
+                            change: origin.0,
+                            offset: origin.1,
+                            len: 1,
+                            moved: Some((change, offset)),
+                        });
+                    }
+                    let mut len = 1;
+                    while left.start < left.end && born(left.start) == PlaceIdx::from_number(left.start) {
+                        (left.start, len) = (left.start + 1, len + 1);
+                    }
+                    Some(Shown { change, offset, len, moved: None })
+                })
+            })
+        })
+    }
+
+    /// The container that stands where `container` stands in another document of the same history; `None` if nothing here has mentioned it. `ours` is the
+    /// number here of a change there. O(depth · log n). Recurses at most to MAX_DEPTH.
+    pub(crate) fn counterpart(
+        &self,
+        other: &Document,
+        container: ContainerIdx,
+        ours: &impl Fn(ChangeIdx) -> Option<ChangeIdx>,
+    ) -> Option<ContainerIdx> {
+        let there = other.at(container);
+        match &there.up {
+            Up::Root => Some(ContainerIdx::ROOT),
+            Up::Key(map, key) => self.child(self.counterpart(other, *map, ours)?, key, there.kind),
+            Up::Element(list, element) => {
+                let list = other.list(*list)?;
+                let (change, offset) = list.sequence.origin_of(list.elements[*element as usize].born);
+                let unit = self.units.find(ours(change)?, offset)?;
+                let Body::List(list) = &self.at(unit.container).body else { return None };
+                match list.elements[list.element_of[unit.place_of(offset) as usize] as usize].content {
+                    Content::Container(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
