@@ -1,5 +1,6 @@
 //! The crate's one integration-test binary.
 
+mod agree;
 mod ancestor;
 mod attacks;
 mod audit;
@@ -12,6 +13,7 @@ mod history;
 mod interleaving;
 mod merge;
 mod refused;
+mod simple;
 mod support;
 mod sync;
 mod typed;

@@ -1,0 +1,310 @@
+//! Whether a change is valid by what it says of the document (section 5, verdict 6): a function of the change and its causal past alone, so that all
+//! replicas agree. Mutates nothing. O((runs + table) · log n), and O(1) for each run of units that a delete run reaches over.
+
+use super::container::Body;
+use super::units::Made;
+use super::{ContainerIdx, Document, InvalidReason};
+use bft_json_crdt::causality::{Causality, ChangeIdx};
+use bft_json_crdt::ops::{Anchor, ContainerNo, Direction, Elements, Kind, MAX_DEPTH, Ops, Parent, Ref, Run, Source};
+
+/// A container as the judge sees it. Within one change no two table entries name the same one: their forms, elements and sources are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// It stands in memory.
+    Known(ContainerIdx),
+    /// The change mentions it first, as this entry of its table.
+    Entry(u32),
+    /// A fault has been found on the way to it.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    which: Which,
+    depth: u32,
+}
+
+/// What a reference names.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    made: Made,
+    container: Which,
+}
+
+/// The references of one change.
+struct Judge<'a, C> {
+    document: &'a Document,
+    causality: &'a C,
+    change: ChangeIdx,
+    ops: &'a Ops,
+    /// The root, then the change's table.
+    table: Vec<Seen>,
+    foreign: Vec<Option<ChangeIdx>>,
+    /// For each run the offset of its first unit.
+    starts: Vec<u32>,
+    /// The containers of the runs before the one that is being judged, where they make something.
+    made: Vec<Option<Named>>,
+    /// The least fault so far.
+    fault: Option<InvalidReason>,
+}
+
+impl Document {
+    /// Judges a change.
+    pub(super) fn judge<C: Causality>(&self, causality: &C, change: ChangeIdx, ops: &Ops) -> Result<(), InvalidReason> {
+        let mut judge = Judge {
+            document: self,
+            causality,
+            change,
+            ops,
+            table: Vec::with_capacity(ops.containers.len() + 1),
+            foreign: Vec::with_capacity(ops.foreign.len()),
+            starts: Vec::with_capacity(ops.runs.len()),
+            made: Vec::with_capacity(ops.runs.len()),
+            fault: None,
+        };
+        judge.foreign_table();
+        judge.starts();
+        judge.container_table();
+        judge.runs();
+        judge.fault.map_or(Ok(()), Err)
+    }
+}
+
+impl<C: Causality> Judge<'_, C> {
+    fn fault(&mut self, reason: InvalidReason) {
+        self.fault = Some(self.fault.map_or(reason, |other| other.min(reason)));
+    }
+
+    /// Entries name changes in the causal past that are not on the author's own chain.
+    fn foreign_table(&mut self) {
+        let (_, seq) = self.causality.position(self.change);
+        for id in &self.ops.foreign {
+            let found = self.causality.lookup(id).filter(|found| {
+                let back = seq.saturating_sub(self.causality.position(*found).1);
+                let own = back > 0 && self.causality.back(self.change, back) == Some(*found);
+                !own && self.causality.precedes(*found, self.change)
+            });
+            if found.is_none() {
+                self.fault(InvalidReason::Reference);
+            }
+            self.foreign.push(found);
+        }
+    }
+
+    fn starts(&mut self) {
+        let mut start = 0;
+        for run in &self.ops.runs {
+            self.starts.push(start);
+            start += run.len();
+        }
+    }
+
+    fn container_table(&mut self) {
+        self.table.push(Seen { which: Which::Known(ContainerIdx::ROOT), depth: 0 });
+        for (at, entry) in self.ops.containers.iter().enumerate() {
+            let number = at as u32 + 1;
+            let (which, depth) = match &entry.parent {
+                Parent::Key(parent, key) => match self.table.get(parent.0 as usize).copied() {
+                    Some(Seen { which: Which::Known(map), depth, .. }) => {
+                        let child = self.document.child(map, key, entry.kind);
+                        (child.map_or(Which::Entry(number), Which::Known), depth + 1)
+                    }
+                    Some(Seen { which: Which::Entry(_), depth, .. }) => (Which::Entry(number), depth + 1),
+                    _ => (Which::Lost, 0),
+                },
+                Parent::Element(to) => self.element(*to, entry.kind, number),
+            };
+            if depth > MAX_DEPTH {
+                self.fault(InvalidReason::Depth);
+            }
+            self.table.push(Seen { which, depth });
+        }
+    }
+
+    /// What a list element holds, and how deep that lies.
+    fn element(&mut self, to: Ref, kind: Kind, number: u32) -> (Which, u32) {
+        if to.source == Source::Own {
+            let run = self.starts.partition_point(|start| *start <= to.offset).checked_sub(1);
+            let run = run.and_then(|at| Some((self.ops.runs.get(at)?, to.offset - self.starts[at])));
+            let Some((run, _)) = run.filter(|(run, within)| *within < run.len()) else {
+                self.fault(InvalidReason::Reference);
+                return (Which::Lost, 0);
+            };
+            return match run {
+                Run::Insert { list, elements: Elements::Container(of), .. } if *of == kind => {
+                    // The insert stands before the entry's first use, so that its list has an earlier entry.
+                    match self.table.get(list.0 as usize) {
+                        Some(seen) => (Which::Entry(number), seen.depth + 1),
+                        None => {
+                            self.fault(InvalidReason::Reference);
+                            (Which::Lost, 0)
+                        }
+                    }
+                }
+                _ => {
+                    self.fault(InvalidReason::Kind);
+                    (Which::Lost, 0)
+                }
+            };
+        }
+        let Some(change) = self.source(to.source).filter(|change| to.offset < self.document.units.total(*change))
+        else {
+            self.fault(InvalidReason::Reference);
+            return (Which::Lost, 0);
+        };
+        let unit = self.document.units.find(change, to.offset);
+        let Some(unit) = unit.filter(|unit| unit.made == Made::Container(kind)) else {
+            self.fault(InvalidReason::Kind);
+            return (Which::Lost, 0);
+        };
+        let Body::List(list) = &self.document.at(unit.container).body else { return (Which::Lost, 0) };
+        let element = list.element_of[unit.place_of(to.offset) as usize] as usize;
+        match list.elements[element].content {
+            super::container::Content::Container(found) => (Which::Known(found), self.document.depth(found)),
+            _ => (Which::Lost, 0),
+        }
+    }
+
+    fn runs(&mut self) {
+        for (run, at) in self.ops.runs.iter().zip(0..) {
+            let start = self.starts[at];
+            let made = match run {
+                Run::Ensure(number) | Run::Clear(number) | Run::Set(number, _) | Run::Add(number, _) => {
+                    self.container(*number);
+                    None
+                }
+                Run::Insert { list, anchor, elements } => {
+                    let list = self.container(*list);
+                    self.anchor(*anchor, start, true, list.which);
+                    let made = match elements {
+                        Elements::Values(_) => Made::Value,
+                        Elements::Container(kind) => {
+                            if list.depth + 1 > MAX_DEPTH {
+                                self.fault(InvalidReason::Depth);
+                            }
+                            Made::Container(*kind)
+                        }
+                    };
+                    Some(Named { made, container: list.which })
+                }
+                Run::Text { text, anchor, .. } => {
+                    let text = self.container(*text);
+                    self.anchor(*anchor, start, false, text.which);
+                    Some(Named { made: Made::Character, container: text.which })
+                }
+                Run::Move { element, anchor } => {
+                    let element = self.named(*element, start);
+                    let container = match element {
+                        Some(named) if named.made.movable() => named.container,
+                        Some(_) => {
+                            self.fault(InvalidReason::Kind);
+                            Which::Lost
+                        }
+                        None => Which::Lost,
+                    };
+                    self.anchor(*anchor, start, true, container);
+                    Some(Named { made: Made::Move, container })
+                }
+                Run::Delete { target, len, direction } => {
+                    self.delete(*target, *len, *direction, start);
+                    None
+                }
+            };
+            self.made.push(made);
+        }
+    }
+
+    fn container(&mut self, number: ContainerNo) -> Seen {
+        match self.table.get(number.0 as usize) {
+            Some(seen) => *seen,
+            None => {
+                self.fault(InvalidReason::Reference);
+                Seen { which: Which::Lost, depth: 0 }
+            }
+        }
+    }
+
+    fn anchor(&mut self, anchor: Anchor, offset: u32, in_list: bool, container: Which) {
+        let (Anchor::Right(to) | Anchor::Left(to)) = anchor else { return };
+        let Some(named) = self.named(to, offset) else { return };
+        if named.made.in_list() != in_list {
+            self.fault(InvalidReason::Kind);
+        } else if named.container != container && named.container != Which::Lost && container != Which::Lost {
+            self.fault(InvalidReason::Sequence);
+        }
+    }
+
+    fn source(&self, source: Source) -> Option<ChangeIdx> {
+        match source {
+            Source::Own => None,
+            Source::Back(steps) => self.causality.back(self.change, steps),
+            Source::Foreign(entry) => *self.foreign.get(entry as usize)?,
+        }
+    }
+
+    /// What a unit at `offset` names; notes the fault if nothing.
+    fn named(&mut self, to: Ref, offset: u32) -> Option<Named> {
+        if to.source == Source::Own {
+            if to.offset >= offset {
+                self.fault(InvalidReason::Reference);
+                return None;
+            }
+            let run = self.starts.partition_point(|start| *start <= to.offset) - 1;
+            let made = self.made[run];
+            if made.is_none() {
+                self.fault(InvalidReason::Kind);
+            }
+            return made;
+        }
+        let Some(change) = self.source(to.source).filter(|change| to.offset < self.document.units.total(*change))
+        else {
+            self.fault(InvalidReason::Reference);
+            return None;
+        };
+        let Some(unit) = self.document.units.find(change, to.offset) else {
+            self.fault(InvalidReason::Kind);
+            return None;
+        };
+        Some(Named { made: unit.made, container: Which::Known(unit.container) })
+    }
+
+    /// A delete run's targets all exist and are inserts or characters.
+    fn delete(&mut self, target: Ref, len: u32, direction: Direction, offset: u32) {
+        let last = match direction {
+            Direction::Forward => target.offset.checked_add(len - 1),
+            Direction::Backward => target.offset.checked_sub(len - 1),
+        };
+        let Some(last) = last else { return self.fault(InvalidReason::Reference) };
+        let (low, high) = (target.offset.min(last), target.offset.max(last));
+        if target.source == Source::Own {
+            // Targets and units move on by one each: if the first is earlier, all are.
+            if target.offset >= offset || high >= offset + len {
+                return self.fault(InvalidReason::Reference);
+            }
+            let first = self.starts.partition_point(|start| *start <= low) - 1;
+            let behind = self.starts.partition_point(|start| *start <= high);
+            let all = (first..behind).all(|run| match self.made.get(run) {
+                Some(made) => made.is_some_and(|named| named.made.deletable()),
+                None => false,
+            });
+            if !all {
+                self.fault(InvalidReason::Kind);
+            }
+            return;
+        }
+        let Some(change) = self.source(target.source).filter(|change| high < self.document.units.total(*change)) else {
+            return self.fault(InvalidReason::Reference);
+        };
+        let runs = self.document.units.runs(change);
+        let mut next = low;
+        for run in &runs[runs.partition_point(|run| run.end() <= low)..] {
+            if next > high || run.start > next || !run.made.deletable() {
+                break;
+            }
+            next = run.end();
+        }
+        if next <= high {
+            self.fault(InvalidReason::Kind);
+        }
+    }
+}

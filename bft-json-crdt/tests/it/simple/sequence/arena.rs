@@ -1,0 +1,63 @@
+//! A table that only grows, in pages.
+//!
+//! A plain `Vec` copies all of itself when it grows and then holds up to as much again in reserve. A long document would feel
+//! both: here growth costs one page, whatever is there already.
+
+use std::ops::{Index, IndexMut};
+
+/// About how many bytes a page takes.
+const PAGE_BYTES: usize = 32 * 1024;
+
+/// The table. Items are numbered from 0 in the order of their arrival.
+#[derive(Clone)]
+pub(super) struct Arena<T> {
+    /// Invariant: every page but the last is full. The first grows as a `Vec` does, so that small tables stay small.
+    pages: Vec<Vec<T>>,
+}
+
+impl<T> Arena<T> {
+    /// Binary logarithm of the items in a page.
+    const SHIFT: u32 = (PAGE_BYTES / size_of::<T>()).ilog2();
+    const PAGE: usize = 1 << Self::SHIFT;
+
+    pub(super) const fn new() -> Self {
+        Self { pages: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self.pages.last() {
+            None => 0,
+            Some(last) => ((self.pages.len() - 1) << Self::SHIFT) + last.len(),
+        }
+    }
+
+    pub(super) fn push(&mut self, item: T) {
+        match self.pages.last_mut() {
+            Some(last) if last.len() < Self::PAGE => last.push(item),
+            last => {
+                let mut page = Vec::with_capacity(if last.is_some() { Self::PAGE } else { 1 });
+                page.push(item);
+                self.pages.push(page);
+            }
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        let number = number as usize;
+        self.pages.get_mut(number >> Self::SHIFT)?.get_mut(number & (Self::PAGE - 1))
+    }
+}
+
+impl<T> Index<u32> for Arena<T> {
+    type Output = T;
+
+    fn index(&self, number: u32) -> &T {
+        &self.pages[number as usize >> Self::SHIFT][number as usize & (Self::PAGE - 1)]
+    }
+}
+
+impl<T> IndexMut<u32> for Arena<T> {
+    fn index_mut(&mut self, number: u32) -> &mut T {
+        &mut self.pages[number as usize >> Self::SHIFT][number as usize & (Self::PAGE - 1)]
+    }
+}
