@@ -66,7 +66,7 @@ pub mod verify;
 
 pub use crdt_macros::CrdtNode;
 pub use typed::{
-    Applied, ApplyError, BaseCrdt, Commit, CounterCrdt, CrdtContainer, CrdtElement, CrdtField, CrdtNode, EnumCrdt,
-    Json, ListCrdt, LwwRegisterCrdt, MapCrdt, Mut, MvRegisterCrdt, Ref, SchemaError, SchemaProblem, TextCrdt,
-    TransactError, Untyped,
+    Applied, ApplyError, BaseCrdt, BatchWriter, Commit, CounterCrdt, CrdtContainer, CrdtElement, CrdtField, CrdtNode,
+    Edited, EnumCrdt, Flushed, GatherBounds, Json, ListCrdt, LwwRegisterCrdt, MapCrdt, Mut, MvRegisterCrdt, Ref,
+    SchemaError, SchemaProblem, TextCrdt, TransactError, Untyped,
 };

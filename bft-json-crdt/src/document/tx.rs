@@ -11,8 +11,8 @@ use super::sequence::{self, Origin, PlaceIdx, Sequence};
 use super::{ContainerIdx, Document, ElementId, Event};
 use crate::causality::{Causality, ChangeIdx};
 use crate::ops::{
-    self, BuildError, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops, OpsBuilder, Parent, Ref, Source,
-    Unit,
+    self, BuildError, BuilderMark, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops, OpsBuilder, Parent,
+    Ref, Source, Unit,
 };
 use crate::value::{Value, ValueError};
 
@@ -153,6 +153,41 @@ impl<C: Causality> Tx<C> {
     /// How many unit operations were written so far.
     pub fn units(&self) -> u32 {
         self.builder.units()
+    }
+
+    /// An upper bound of the bytes that they take in the change, close to it.
+    pub fn bytes(&self) -> usize {
+        self.builder.bytes()
+    }
+
+    /// Exchanges graph and document with others: so a transaction is parked (it gives back what it owns, for empty ones) and taken up again.
+    pub(crate) fn exchange(&mut self, causality: &mut C, document: &mut Document) {
+        std::mem::swap(&mut self.causality, causality);
+        std::mem::swap(&mut self.document, document);
+    }
+
+    /// What happened since the last call, if events were asked for.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Where the recorded operations stand, to come back to with [`Tx::rewind`].
+    pub(crate) fn mark(&self) -> BuilderMark {
+        self.builder.mark()
+    }
+
+    /// Forgets what was recorded and told since the mark, and the first error. What was applied since is for the caller to take out of the document.
+    pub(crate) fn rewind(&mut self, mark: &BuilderMark) {
+        self.builder.rewind(mark);
+        self.numbers.clear();
+        self.named = None;
+        self.failed = None;
+        self.take_events();
+    }
+
+    /// The operations recorded so far.
+    pub(crate) fn recorded(&self) -> Ops {
+        self.builder.clone().finish()
     }
 
     /// The first error, after which nothing more is written.

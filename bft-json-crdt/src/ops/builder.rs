@@ -45,6 +45,34 @@ pub enum BuildError {
     Reference,
 }
 
+/// A point in the history of an [`OpsBuilder`]: see [`OpsBuilder::mark`].
+#[derive(Debug, Clone)]
+pub struct BuilderMark {
+    foreign: usize,
+    containers: usize,
+    runs: usize,
+    /// The last run, which may grow.
+    last: Option<Last>,
+    units: u32,
+    bytes: usize,
+}
+
+impl BuilderMark {
+    /// How many units there were.
+    pub fn units(&self) -> u32 {
+        self.units
+    }
+}
+
+/// What of a run changes when it grows.
+#[derive(Debug, Clone)]
+struct Last {
+    len: u32,
+    /// Of a text's characters.
+    bytes: usize,
+    direction: Direction,
+}
+
 /// Collects the unit operations of one change.
 #[derive(Debug, Clone)]
 pub struct OpsBuilder {
@@ -93,6 +121,58 @@ impl OpsBuilder {
     /// An upper bound of the encoding's length in bytes, close to it. It counts tables' entries that were asked for but not used.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Where the builder stands. What comes later can be forgotten again with [`Self::rewind`].
+    pub fn mark(&self) -> BuilderMark {
+        BuilderMark {
+            foreign: self.foreign.len(),
+            containers: self.containers.len(),
+            runs: self.runs.len(),
+            last: self.runs.last().map(|run| match run {
+                Run::Text { characters, len, .. } => {
+                    Last { len: *len, bytes: characters.len(), direction: Direction::Forward }
+                }
+                Run::Delete { len, direction, .. } => Last { len: *len, bytes: 0, direction: *direction },
+                other => Last { len: other.len(), bytes: 0, direction: Direction::Forward },
+            }),
+            units: self.units,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Forgets everything since a mark of this builder. Work grows with what is forgotten and with the tables, not with the runs before.
+    ///
+    /// # Panics
+    /// May panic if the mark is of another builder, or the builder was rewound to before it.
+    pub fn rewind(&mut self, mark: &BuilderMark) {
+        self.runs.truncate(mark.runs);
+        if let (Some(run), Some(last)) = (self.runs.last_mut(), &mark.last) {
+            match run {
+                Run::Text { characters, len, .. } => {
+                    characters.truncate(last.bytes);
+                    *len = last.len;
+                }
+                Run::Delete { len, direction, .. } => (*len, *direction) = (last.len, last.direction),
+                Run::Insert { elements: Elements::Values(values), .. } => values.truncate(last.len as usize),
+                _ => {}
+            }
+        }
+        for id in self.foreign.drain(mark.foreign..) {
+            self.foreign_numbers.remove(&id);
+        }
+        if self.containers.len() > mark.containers {
+            for entry in self.containers.drain(mark.containers..) {
+                self.container_numbers.remove(&entry);
+            }
+            // A key of a forgotten entry may also be an earlier one's.
+            let keys = self.containers.iter().filter_map(|entry| match &entry.parent {
+                Parent::Key(_, key) => Some(key.clone()),
+                Parent::Element(_) => None,
+            });
+            self.keys = keys.collect();
+        }
+        (self.units, self.bytes) = (mark.units, mark.bytes);
     }
 
     /// The container table so far, by provisional number.
@@ -438,6 +518,90 @@ impl ForeignOrder<'_> {
     fn renumber_anchor(&mut self, anchor: &mut Anchor) {
         if let Anchor::Right(place) | Anchor::Left(place) = anchor {
             self.renumber(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rewinding to a mark gives the builder that stood there: with whatever is pushed next it encodes alike, and counts alike.
+    #[test]
+    fn rewinding_forgets_exactly_what_came_after_the_mark() {
+        type Step = fn(&mut OpsBuilder);
+        fn text(builder: &mut OpsBuilder) -> ContainerNo {
+            builder.container(Parent::Key(ContainerNo::ROOT, "text".into()), Kind::Text).unwrap()
+        }
+        fn list(builder: &mut OpsBuilder) -> ContainerNo {
+            builder.container(Parent::Key(ContainerNo::ROOT, "list".into()), Kind::List).unwrap()
+        }
+        fn after(builder: &OpsBuilder) -> Anchor {
+            match builder.units().checked_sub(1) {
+                Some(offset) => Anchor::Right(Ref { source: Source::Own, offset }),
+                None => Anchor::Start,
+            }
+        }
+        let steps: [Step; 9] = [
+            |b| {
+                let text = text(b);
+                b.text(text, after(b), "äb").unwrap();
+            },
+            |b| {
+                let list = list(b);
+                b.insert_values(list, after(b), vec![Value::Null, Value::Int(3)]).unwrap();
+            },
+            |b| {
+                b.delete(Ref { source: Source::Back(1), offset: b.units() + 40 }, 1, Direction::Forward).unwrap();
+            },
+            |b| {
+                b.delete(Ref { source: Source::Back(1), offset: 90 - b.units() }, 3, Direction::Backward).unwrap();
+            },
+            |b| {
+                let source = b.foreign(ChangeId([7; 32])).unwrap();
+                b.delete(Ref { source, offset: 3 }, 2, Direction::Forward).unwrap();
+            },
+            |b| {
+                let list = list(b);
+                let offset = b
+                    .push(Unit::Insert { list, anchor: Anchor::Start, element: Element::Container(Kind::Map) })
+                    .unwrap();
+                let map = b.container(Parent::Element(Ref { source: Source::Own, offset }), Kind::Map).unwrap();
+                let register = b.container(Parent::Key(map, "text".into()), Kind::Register).unwrap();
+                b.push(Unit::Set(register, Value::Bool(true))).unwrap();
+            },
+            |b| {
+                let counter = b.container(Parent::Key(ContainerNo::ROOT, "count".into()), Kind::Counter).unwrap();
+                b.push(Unit::Add(counter, -4)).unwrap();
+            },
+            |b| {
+                let text = text(b);
+                b.text(text, after(b), "c").unwrap();
+            },
+            |b| {
+                let source = b.foreign(ChangeId([9; 32])).unwrap();
+                let list = list(b);
+                b.insert_values(list, Anchor::Left(Ref { source, offset: 1 }), vec![Value::Int(1)]).unwrap();
+            },
+        ];
+        for kept in steps {
+            for lost in steps {
+                for also in steps {
+                    for next in steps {
+                        let mut plain = OpsBuilder::new();
+                        kept(&mut plain);
+                        let mut rewound = plain.clone();
+                        let mark = rewound.mark();
+                        lost(&mut rewound);
+                        also(&mut rewound);
+                        rewound.rewind(&mark);
+                        next(&mut plain);
+                        next(&mut rewound);
+                        assert_eq!((plain.units(), plain.bytes()), (rewound.units(), rewound.bytes()));
+                        assert_eq!(plain.finish(), rewound.finish());
+                    }
+                }
+            }
         }
     }
 }

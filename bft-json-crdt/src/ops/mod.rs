@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use self::builder::{BuildError, OpsBuilder};
+pub use self::builder::{BuildError, BuilderMark, OpsBuilder};
 pub use self::encode::EncodeError;
 pub use self::unit::{Element, Unit};
 use crate::change::ChangeId;

@@ -8,6 +8,7 @@
 //! load, archive from one's own store; the whole replica as one file
 //! parts         changes that come without their headers, from columns
 //! write         local transactions and acknowledgements
+//! gather        a local change that stays open while edits gather in it
 //! ```
 //! Rules:
 //! - What is applied and what is invalid is a function of the changes alone. Quotas only decide what has to be fetched again.
@@ -18,6 +19,7 @@
 mod archive;
 mod digest;
 mod equivocation;
+pub(crate) mod gather;
 mod ingest;
 mod load;
 #[cfg_attr(not(test), allow(dead_code, reason = "the columnar archive stands on it"))]

@@ -26,11 +26,7 @@ impl Replica {
         time_ms: u64,
         f: impl FnOnce(&mut Tx<Dag>) -> R,
     ) -> Result<(Change, R, Vec<Event>), TransactError> {
-        let tip = self.may_continue(keypair, time_ms)?;
-        let heads = self.heads_beside(tip);
-        if heads.len() > MAX_DEPS {
-            return Err(TransactError::TooManyHeads(heads.len()));
-        }
+        let (tip, heads) = self.next_parents(keypair, time_ms)?;
         let index = self.dag.stage(
             keypair.author(),
             ChangeId([0; 32]),
@@ -54,10 +50,24 @@ impl Replica {
                 return Err(error.into());
             }
         };
-        let change = self.sign(keypair, time_ms, tip, heads.iter().map(|(id, _)| *id).collect(), &ops);
+        let change = self.commit_written(keypair, time_ms, tip, &heads, index, &ops);
+        Ok((change, result, finished.events))
+    }
+
+    /// Signs and commits the staged change, whose operations are applied already.
+    pub(super) fn commit_written(
+        &mut self,
+        keypair: &Keypair,
+        time_ms: u64,
+        tip: Option<Leaf>,
+        heads: &[(ChangeId, ChangeIdx)],
+        index: ChangeIdx,
+        ops: &[u8],
+    ) -> Change {
+        let change = self.sign(keypair, time_ms, tip, heads.iter().map(|(id, _)| *id).collect(), ops);
         self.dag.commit(&change);
         self.heads_digest = std::sync::OnceLock::new();
-        Ok((change, result, finished.events))
+        change
     }
 
     /// Writes as many empty changes as it takes to name all heads. Empty if the author's tip is the only head.
@@ -82,6 +92,21 @@ impl Replica {
             self.heads_digest = std::sync::OnceLock::new();
             changes.push(change);
         }
+    }
+
+    /// What a local change that is written now follows: the author's last change, and all other heads.
+    #[allow(clippy::type_complexity, reason = "two answers of one question, used twice")]
+    pub(super) fn next_parents(
+        &self,
+        keypair: &Keypair,
+        time_ms: u64,
+    ) -> Result<(Option<Leaf>, Vec<(ChangeId, ChangeIdx)>), TransactError> {
+        let tip = self.may_continue(keypair, time_ms)?;
+        let heads = self.heads_beside(tip);
+        if heads.len() > MAX_DEPS {
+            return Err(TransactError::TooManyHeads(heads.len()));
+        }
+        Ok((tip, heads))
     }
 
     /// Where a local change goes on, if it may be written.

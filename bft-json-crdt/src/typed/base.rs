@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::{Applied, ApplyError, TransactError};
+use super::gather::{BatchWriter, GatherBounds};
 use super::node::CrdtContainer;
 use super::place::Place;
 use super::session::{LocalTx, Session};
@@ -78,8 +79,8 @@ impl From<&Change> for Incoming {
 /// Nothing is durable by itself: a caller stores [`Commit::change`] (and what it applies) before it tells anybody.
 pub struct BaseCrdt<T> {
     /// Shared only while a closure reads, so that reading copies nothing. Invariant: no other share lives while `self` is borrowed mutably.
-    replica: Arc<Replica>,
-    keypair: Keypair,
+    pub(super) replica: Arc<Replica>,
+    pub(super) keypair: Keypair,
     of: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -187,13 +188,16 @@ impl<T: CrdtContainer> BaseCrdt<T> {
         let replica = Arc::get_mut(&mut self.replica).expect(NO_SHARE);
         let written = replica.transact(&self.keypair, now_ms, |tx| ran = Some(run(tx, f)));
         match (ran, written) {
-            (Some(Err(Failure::Panic(panic))), _) => resume_unwind(panic),
-            (Some(Err(Failure::Closure(error))), _) => Err(error),
-            (Some(Err(Failure::Layer(error))), _) => Err(error.into()),
+            (Some(Err(failure)), _) => Err(failure.into_error()),
             (Some(Ok(value)), Ok((change, (), events))) => Ok(Commit { change, value, events }),
             (_, Err(error)) => Err(TransactError::from(error).into()),
             (None, Ok(_)) => unreachable!("a transaction that was committed has run its closure"),
         }
+    }
+
+    /// Gathers edits into changes, so that typing does not cost a signature a key. See [`BatchWriter`].
+    pub fn gather(self, bounds: GatherBounds) -> BatchWriter<T> {
+        BatchWriter::new(self, bounds)
     }
 
     /// Looks at the document through its type. Nothing is copied but what the handles are asked for.
@@ -332,7 +336,7 @@ impl<T> BaseCrdt<T> {
 }
 
 /// Why the replica is never shared when it is borrowed mutably.
-const NO_SHARE: &str = "shares of the replica live only while a closure reads, under a borrow of self";
+pub(super) const NO_SHARE: &str = "shares of the replica live only while a closure reads, under a borrow of self";
 
 /// Closes a session when it goes out of scope.
 struct Closer(Rc<Session>);
@@ -343,32 +347,60 @@ impl Drop for Closer {
     }
 }
 
-/// Why a closure's transaction is to be undone.
-enum Failure<E> {
+/// Why what a closure wrote is to be taken back.
+pub(super) enum Failure<E> {
     /// The closure said so.
     Closure(E),
-    /// The typed layer did.
+    /// The typed layer or the transaction did.
     Layer(TransactError),
     /// The closure panicked.
     Panic(Box<dyn Any + Send>),
 }
 
-/// Runs a closure upon a transaction. Whatever it does, the transaction is back in its place afterwards, failed if this answers a failure.
-fn run<R, E>(tx: &mut LocalTx, f: impl FnOnce(&Place) -> Result<R, E>) -> Result<R, Failure<E>> {
-    let session = Session::writing(std::mem::replace(tx, Tx::new(Dag::new(), Document::new(), ChangeIdx(0))));
-    // Unwind-safe: if the closure panics, all that it touched here is thrown away with the failed transaction.
+impl<E: From<TransactError>> Failure<E> {
+    /// The error for the caller; a panic goes on.
+    pub(super) fn into_error(self) -> E {
+        match self {
+            Failure::Closure(error) => error,
+            Failure::Layer(error) => error.into(),
+            Failure::Panic(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// Runs a closure upon a transaction. Whatever it does, the transaction comes back.
+pub(super) fn run_boxed<R, E>(
+    tx: Box<LocalTx>,
+    f: impl FnOnce(&Place) -> Result<R, E>,
+) -> (Box<LocalTx>, Result<R, Failure<E>>) {
+    let session = Session::writing(tx);
+    // Unwind-safe: if the closure panics, all that it touched here is taken back.
     let answer = catch_unwind(AssertUnwindSafe(|| f(&Place::root(&session))));
-    let (back, error) = session.close().expect("no borrow of the session outlives the closure");
-    *tx = back;
-    let failure = match answer {
-        Err(panic) => Failure::Panic(panic),
-        Ok(Err(error)) => Failure::Closure(error),
-        Ok(Ok(_)) if error.is_some() => Failure::Layer(error.expect("the guard has just looked")),
-        Ok(Ok(_)) if tx.error().is_none() && tx.units() == 0 => Failure::Layer(TransactError::Nothing),
-        Ok(Ok(value)) => return Ok(value),
+    let (tx, error) = session.close().expect("no borrow of the session outlives the closure");
+    let answer = match answer {
+        Err(panic) => Err(Failure::Panic(panic)),
+        Ok(Err(error)) => Err(Failure::Closure(error)),
+        Ok(Ok(value)) => match error.or_else(|| tx.error().cloned().map(TransactError::Write)) {
+            Some(error) => Err(Failure::Layer(error)),
+            None => Ok(value),
+        },
     };
-    tx.fail(TxError::Aborted);
-    Err(failure)
+    (tx, answer)
+}
+
+/// Runs a closure that writes a change of its own. If this answers a failure, the transaction has failed.
+fn run<R, E>(tx: &mut LocalTx, f: impl FnOnce(&Place) -> Result<R, E>) -> Result<R, Failure<E>> {
+    let own = std::mem::replace(tx, Tx::new(Dag::new(), Document::new(), ChangeIdx(0)));
+    let (own, answer) = run_boxed(Box::new(own), f);
+    *tx = *own;
+    let answer = match answer {
+        Ok(_) if tx.units() == 0 => Err(Failure::Layer(TransactError::Nothing)),
+        answer => answer,
+    };
+    if answer.is_err() {
+        tx.fail(TxError::Aborted);
+    }
+    answer
 }
 
 impl From<ReplicaError> for TransactError {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! base      BaseCrdt<T>: a replica whose root has the shape T; transact, read, apply, view
+//! gather    BatchWriter<T>: edits gather into one change until a pause, a bound or something from elsewhere
 //! register  LwwRegisterCrdt<T> (last writer wins), MvRegisterCrdt<T> (all concurrent values)
 //! counter   CounterCrdt        map  MapCrdt<T>        list  ListCrdt<T>        text  TextCrdt
 //! variant   EnumCrdt<E>: a field that holds one of an enum's variants
@@ -50,6 +51,7 @@ mod counter;
 mod element;
 mod error;
 mod finite;
+mod gather;
 mod guard;
 mod list;
 mod map;
@@ -65,6 +67,7 @@ pub use base::{BaseCrdt, Commit};
 pub use counter::CounterCrdt;
 pub use element::{CrdtElement, Json, PlainValue};
 pub use error::{Applied, ApplyError, SchemaError, SchemaProblem, TransactError};
+pub use gather::{BatchWriter, Edited, Flushed, GatherBounds};
 pub use guard::{Mut, Ref};
 pub use list::ListCrdt;
 pub use map::MapCrdt;

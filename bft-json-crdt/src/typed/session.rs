@@ -44,16 +44,16 @@ impl Session {
     }
 
     /// A session that writes.
-    pub(crate) fn writing(tx: LocalTx) -> Rc<Self> {
-        Rc::new(Self { state: RefCell::new(State::Writing { tx: Box::new(tx), error: None }) })
+    pub(crate) fn writing(tx: Box<LocalTx>) -> Rc<Self> {
+        Rc::new(Self { state: RefCell::new(State::Writing { tx, error: None }) })
     }
 
     /// Ends the session; answers the transaction if it was one that writes.
-    pub(crate) fn close(&self) -> Option<(LocalTx, Option<TransactError>)> {
+    pub(crate) fn close(&self) -> Option<(Box<LocalTx>, Option<TransactError>)> {
         // No borrow can be alive: all are confined to `read` and `write`, whose closures call no foreign code.
         let state = self.state.try_borrow_mut().map(|mut state| std::mem::take(&mut *state));
         match state {
-            Ok(State::Writing { tx, error }) => Some((*tx, error)),
+            Ok(State::Writing { tx, error }) => Some((tx, error)),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ mod codec_round_trip;
 mod convergence;
 mod fuzz_replay;
 mod fuzz_seeds;
+mod gather;
 mod golden;
 mod history;
 mod interleaving;
