@@ -4,6 +4,7 @@ use super::container::{Body, Content, Up};
 use super::sequence::PlaceIdx;
 use super::{ContainerIdx, Document};
 use crate::causality::ChangeIdx;
+use crate::ops::Kind;
 
 /// Elements of a list or characters of a text that show next to each other, inserted by successive units of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,16 @@ impl Document {
                 })
             })
         })
+    }
+    /// The changes that wrote what a register shows, in the order of the values: for a register that shows one value the one.
+    pub(crate) fn written_by(&self, register: ContainerIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
+        let held = self.at(register);
+        let writes = match &held.body {
+            Body::Register(writes) => writes.as_slice(),
+            _ => &[],
+        };
+        let hidden = if held.kind == Kind::Register { writes.len().saturating_sub(1) } else { 0 };
+        writes[hidden..].iter().map(|write| write.change)
     }
 
     /// The container that stands where `container` stands in another document of the same history; `None` if nothing here has mentioned it. `ours` is the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::numbers::{Numbers, Renumbered};
 use super::{HistoryError, Version};
 use crate::causality::ChangeIdx;
-use crate::change::DocumentId;
+use crate::change::{DocumentId, VERSION};
 use crate::clock::Clock;
 use crate::document::{Document, Event};
 use crate::ops::Ops;
@@ -114,8 +114,7 @@ impl Past {
         const PROOF: &str = "the change was applied before, and its verdict depends on its past alone";
         let told = events.as_ref().map_or(0, |events| events.len());
         for index in changes {
-            let change = replica.change(*index);
-            let ops = Ops::decode(change.header().version, change.ops()).expect(PROOF);
+            let ops = Ops::decode(VERSION, replica.dag().record(*index).ops).expect(PROOF);
             let ours = self.numbers.add(*index);
             let causality = Renumbered { dag: replica.dag(), numbers: &self.numbers };
             self.document.apply(&causality, ours, &ops, events.as_deref_mut()).expect(PROOF);

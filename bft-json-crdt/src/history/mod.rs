@@ -4,6 +4,7 @@
 //! version   states named by heads; which changes one has and another has not
 //! checkout  the document as of a past version; checkpoints
 //! diff      what changed between two versions, as events
+//! blame     who wrote what shows, and what proves it
 //! ```
 //!
 //! ```
@@ -26,9 +27,18 @@
 //! let [event] = &past.diff(page.replica(), &now)?[..] else { panic!("one thing happened") };
 //! assert_eq!(event.happened, Happened::Inserted { index: 5, len: 11 });
 //! assert_eq!(now.content(page.replica(), event)?, Some(" and second".into()));
+//!
+//! let blames = page.blame("/body", 0..10)?;
+//! assert_eq!(blames.iter().map(|blame| blame.range.clone()).collect::<Vec<_>>(), [0..5, 5..10]);
+//! assert_eq!(blames[1].authorship.author, page.author());
+//! // Anybody can check it.
+//! let evidence = blames[1].authorship.evidence(page.replica())?;
+//! evidence.verify()?;
+//! assert_eq!(evidence.content(blames[1].offset, 5), Some(" and ".into()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod blame;
 mod checkout;
 mod diff;
 mod numbers;
@@ -36,10 +46,12 @@ mod version;
 
 use thiserror::Error;
 
+pub use blame::{Authorship, Blame, Evidence, Standing};
 pub use checkout::{CHECKPOINT_DISTANCE, Checkpoints, MAX_CHECKPOINTS, Past};
 pub use version::{Stretch, Version};
 
 use crate::change::ChangeId;
+use crate::ops::Kind;
 
 /// Why a question about the history cannot be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -53,4 +65,21 @@ pub enum HistoryError {
     /// A past was taken from another replica, or before this one was rebuilt.
     #[error("the past belongs to another replica, or to this one before it was rebuilt")]
     Stale,
+    /// Only lists and texts are made of stretches.
+    #[error("a {0:?} is neither a list nor a text")]
+    Kind(Kind),
+    /// A range ends behind what it is a range of, or before it begins.
+    #[error("the range up to {end} does not fit a length of {len}")]
+    OutOfBounds {
+        /// The range's end.
+        end: usize,
+        /// How many elements or characters there are.
+        len: usize,
+    },
+    /// A path leads to no container.
+    #[error("the path leads to no container")]
+    Path,
+    /// No good signature was found for the change, neither its own nor one of the next few on its author's chain.
+    #[error("no good signature near change {0}")]
+    Unproven(ChangeId),
 }

@@ -1,6 +1,7 @@
 //! `BaseCrdt`: a replica of a document whose shape is a Rust type.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use super::gather::{BatchWriter, GatherBounds};
 use super::node::CrdtContainer;
 use super::place::Place;
 use super::session::{LocalTx, Session};
-use super::untyped::Untyped;
+use super::untyped::{Untyped, container_at};
 use crate::causality::ChangeIdx;
 use crate::change::{Change, ChangeId, DocumentId};
 use crate::dag::Dag;
-use crate::document::{Document, Event, Tx, TxError};
-use crate::history::{HistoryError, Past, Version};
+use crate::document::{ContainerIdx, Document, Event, Tx, TxError};
+use crate::history::{Authorship, Blame, HistoryError, Past, Version};
 use crate::identity::{AuthorId, Keypair};
 use crate::ops::Kind;
 use crate::replica::{ArchiveError, Incoming, Limits, Outcome, Replica, TransactError as ReplicaError, Verdict};
@@ -303,6 +304,27 @@ impl<T> BaseCrdt<T> {
     /// A version names a change that is not applied here.
     pub fn diff(&self, from: &Version, to: &Version) -> Result<Vec<Event>, HistoryError> {
         self.replica.diff(from, to)
+    }
+
+    /// The container that shows at a path, a JSON pointer (RFC 6901): the handle by which [`Replica`] and its document are asked. `None` if there is none.
+    pub fn container(&self, path: &str) -> Option<ContainerIdx> {
+        container_at(self.replica.document(), path)
+    }
+
+    /// Who wrote each stretch of a range of the list or text that shows at a path. See [`Replica::blame`].
+    ///
+    /// # Errors
+    /// There is no list or text at the path, or it is shorter.
+    pub fn blame(&self, path: &str, range: Range<usize>) -> Result<Vec<Blame>, HistoryError> {
+        self.replica.blame(self.container(path).ok_or(HistoryError::Path)?, range)
+    }
+
+    /// Who wrote what the register at a path shows. See [`Replica::writers`].
+    ///
+    /// # Errors
+    /// There is no container at the path.
+    pub fn writers(&self, path: &str) -> Result<Vec<Authorship>, HistoryError> {
+        Ok(self.replica.writers(self.container(path).ok_or(HistoryError::Path)?))
     }
 
     /// Every applied change in causal order, as a peer takes it: what another replica needs to catch up.

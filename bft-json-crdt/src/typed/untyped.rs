@@ -309,6 +309,14 @@ fn find<'a>(document: &'a Document, map: ContainerIdx, path: &str) -> Option<Fou
     Some(found)
 }
 
+/// The container that shows at a path.
+pub(super) fn container_at(document: &Document, path: &str) -> Option<ContainerIdx> {
+    match find(document, ContainerIdx::ROOT, path)? {
+        Found::Container(_, container) => Some(container),
+        Found::Value(_) => None,
+    }
+}
+
 fn within<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
     match value {
         Value::Object(entries) => entries.get(step),

@@ -1,5 +1,6 @@
 //! Versions, checkouts, differences and blame.
 
+mod blame;
 mod checkout;
 mod diff;
 mod model;
