@@ -17,6 +17,7 @@ mod refused;
 mod simple;
 mod support;
 mod sync;
+mod traces;
 mod typed;
 mod typed_ui;
 mod world;

@@ -38,7 +38,7 @@ fn note(replica: &mut Replica, keypair: &Keypair, text: &str) -> Change {
 
 /// What went over the wire from the first to the second and back.
 #[derive(Debug, Default, Clone, Copy)]
-struct Traffic {
+pub(crate) struct Traffic {
     messages: usize,
     bytes: usize,
     changes: usize,
@@ -106,7 +106,7 @@ pub(crate) fn deliver(session: &mut SyncSession, replica: &mut Replica, message:
     Ok(())
 }
 
-fn sync(a: &mut Replica, b: &mut Replica) -> Traffic {
+pub(crate) fn sync(a: &mut Replica, b: &mut Replica) -> Traffic {
     let mut link = Link::new(a, b, SessionLimits::default());
     assert!(link.run([a, b], 1_000_000), "sync comes to rest");
     link.traffic
