@@ -15,6 +15,7 @@ mod heads;
 mod log;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
@@ -129,9 +130,11 @@ impl Default for Dag {
 struct Mixer([u64; 4]);
 
 impl Mixer {
+    /// One for the whole process: an empty graph takes the place of one that is lent, and should cost nothing.
     fn new() -> Self {
-        let state = RandomState::new();
-        Self(std::array::from_fn(|n| state.hash_one(n)))
+        static WORDS: OnceLock<[u64; 4]> = OnceLock::new();
+        let state = RandomState::new;
+        Self(*WORDS.get_or_init(|| std::array::from_fn(|n| state().hash_one(n))))
     }
 
     fn mix(&self, bytes: &[u8; 32]) -> u64 {

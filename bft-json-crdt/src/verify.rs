@@ -5,22 +5,30 @@
 //! the cofactor, and every encoding that decompresses counts. A batch checks a random linear combination of the equations; its
 //! coefficients are drawn here from a hash of all claims (so it needs no random source): whoever wants bad signatures to cancel
 //! has to find a hash that suits, at a chance of 2⁻¹²⁸ a try.
+//!
+//! What a signature costs in a batch of one author's: the decompression of R (a power in the field, somewhat over half), its share of the multiplication, and two
+//! blocks of SHA-512. Everything else is kept small: coefficients are summed without reduction, authors are decompressed once, and R once even if a bad
+//! signature is looked for.
 
-use std::convert::Infallible;
+use std::collections::HashMap;
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
 use ed25519_zebra::VerificationKey;
-use ed25519_zebra::batch::{Item, Verifier};
-use rand_core::{TryCryptoRng, TryRng};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::hash::CHANGE_SIGNATURE_DOMAIN;
 use crate::identity::{AuthorId, Signature, signed_bytes};
 
-/// Claims in one batch check. Larger batches are faster for each signature, but only slowly beyond this, and a bad signature in
-/// one costs more.
-const BATCH: usize = 1024;
+/// Claims in one batch check. The buckets of the multiplication are summed once a batch, whatever its size, and beyond this they weigh little; what is held meanwhile is
+/// half a kilobyte a claim.
+const BATCH: usize = 4096;
 /// Up to this many claims are checked one by one: a batch is not faster.
 const SINGLY: usize = 3;
+/// Fewest claims for which a further thread is started: they take some milliseconds, a thread some tens of microseconds.
+const FOR_A_THREAD: usize = 256;
 /// Domain of the hash that seeds the batch coefficients; local to the process, never carried.
 const COEFFICIENTS_DOMAIN: &[u8] = b"side/1/batch-coefficients\0";
 
@@ -42,112 +50,231 @@ pub struct Claim<'a> {
     pub signature: Signature,
 }
 
-impl Claim<'_> {
-    fn item(&self) -> Item {
-        (
-            (*self.author.as_bytes()).into(),
-            self.signature.0.into(),
-            signed_bytes(CHANGE_SIGNATURE_DOMAIN, self.message).as_slice(),
-        )
-            .into()
-    }
-}
-
 /// Judges many changes' signatures at once, one answer a claim, in order; the answers equal those of [`verify`]. Claims under one author
-/// share most of the work (5 to 8 µs each in large batches). k bad signatures among n cost O(k log n) further batch checks of
+/// share most of the work (about 6 µs each in large batches). k bad signatures among n cost O(k log n) further batch checks of
 /// shrinking size.
 pub fn verify_changes(claims: &[Claim<'_>]) -> Vec<bool> {
     let mut verdicts = vec![true; claims.len()];
-    for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-        let items: Vec<Item> = claims.iter().map(Claim::item).collect();
-        let mut coefficients = Coefficients::new(claims);
-        check(&items, verdicts, &mut coefficients, false);
-    }
+    verify_into(claims, &mut verdicts);
     verdicts
 }
 
-/// Judges `items`; `known_bad` says that at least one of them is bad. The depth of the recursion is the logarithm of [`BATCH`].
-fn check(items: &[Item], verdicts: &mut [bool], coefficients: &mut Coefficients, known_bad: bool) {
-    if items.len() <= SINGLY {
-        for (item, verdict) in items.iter().zip(verdicts) {
-            *verdict = item.clone().verify_single().is_ok();
+/// [`verify_changes`] spread over up to so many threads, this one included. The answers are the same. Where no thread can be started, this one does all of it.
+pub fn verify_changes_on(threads: usize, claims: &[Claim<'_>]) -> Vec<bool> {
+    let threads = threads.min(claims.len() / FOR_A_THREAD).max(1);
+    let share = claims.len().div_ceil(threads).max(1);
+    let mut verdicts = vec![true; claims.len()];
+    std::thread::scope(|scope| {
+        let mut shares = claims.chunks(share).zip(verdicts.chunks_mut(share));
+        let own = shares.next();
+        // The threads get their work from here, so that what could not be handed out comes back.
+        for (claims, verdicts) in shares {
+            let work = std::sync::Mutex::new(Some(verdicts));
+            let work = std::sync::Arc::new(work);
+            let handed = work.clone();
+            let started = std::thread::Builder::new().spawn_scoped(scope, move || {
+                if let Ok(mut verdicts) = handed.lock()
+                    && let Some(verdicts) = verdicts.take()
+                {
+                    verify_into(claims, verdicts);
+                }
+            });
+            if started.is_err()
+                && let Ok(mut verdicts) = work.lock()
+                && let Some(verdicts) = verdicts.take()
+            {
+                verify_into(claims, verdicts);
+            }
         }
-        return;
-    }
-    if !known_bad && batch_is_good(items, coefficients) {
-        return;
-    }
-    let half = items.len() / 2;
-    let (left, right) = items.split_at(half);
-    let (left_verdicts, right_verdicts) = verdicts.split_at_mut(half);
-    check(left, left_verdicts, coefficients, false);
-    // Where the left half is good, the fault is in the right half, and checking that as a whole would tell nothing new.
-    let in_the_right = left_verdicts.iter().all(|good| *good);
-    check(right, right_verdicts, coefficients, in_the_right);
+        if let Some((claims, verdicts)) = own {
+            verify_into(claims, verdicts);
+        }
+    });
+    verdicts
 }
 
-fn batch_is_good(items: &[Item], coefficients: &mut Coefficients) -> bool {
-    let mut verifier = Verifier::new();
-    for item in items {
-        verifier.queue(item.clone());
+/// `verdicts` are all true before.
+fn verify_into(claims: &[Claim<'_>], verdicts: &mut [bool]) {
+    // Batches of like size: a small last one would cost more a claim.
+    let size = claims.len().div_ceil(claims.len().div_ceil(BATCH).max(1)).max(1);
+    for (claims, verdicts) in claims.chunks(size).zip(verdicts.chunks_mut(size)) {
+        let mut batch = Batch::new(claims, verdicts);
+        let all = 0..batch.items.len();
+        batch.check(all, verdicts, false);
     }
-    verifier.verify(coefficients).is_ok()
 }
 
-/// A stream of coefficients: SHA-256 in counter mode, keyed by the hash of all claims. One stream serves a chunk and all halves it is
-/// split into: each draws fresh coefficients, and all of them depend on every claim.
+/// A claim that may be good: its parts in the form in which they are reckoned with.
+struct Item {
+    /// Which claim.
+    position: u32,
+    /// Whose, among the batch's authors.
+    author: u32,
+    r: EdwardsPoint,
+    s: Scalar,
+    /// `SHA-512(R ‖ A ‖ M)`.
+    k: Scalar,
+}
+
+struct Batch {
+    /// The authors' points.
+    authors: Vec<EdwardsPoint>,
+    items: Vec<Item>,
+    coefficients: Coefficients,
+}
+
+impl Batch {
+    /// Takes the claims apart. One that is bad by its form (R is no point, s is not below the group order) gets its verdict here and is no item.
+    fn new(claims: &[Claim<'_>], verdicts: &mut [bool]) -> Self {
+        let mut numbers: HashMap<AuthorId, Option<u32>> = HashMap::new();
+        let mut authors = Vec::new();
+        let mut items = Vec::with_capacity(claims.len());
+        let mut seed = Sha256::new();
+        seed.update(COEFFICIENTS_DOMAIN);
+        // Authors write in a row.
+        let mut last: Option<(AuthorId, Option<u32>)> = None;
+        let mut message = signed_bytes(CHANGE_SIGNATURE_DOMAIN, &[0; 32]);
+        let prefix = message.len() - 32;
+        for (position, claim) in claims.iter().enumerate() {
+            let author = match last {
+                Some((author, number)) if author == claim.author => number,
+                _ => *numbers.entry(claim.author).or_insert_with(|| {
+                    authors.push(CompressedEdwardsY(*claim.author.as_bytes()).decompress()?);
+                    Some(authors.len() as u32 - 1)
+                }),
+            };
+            last = Some((claim.author, author));
+            message[prefix..].copy_from_slice(claim.message);
+            match author.and_then(|author| Item::new(position as u32, author, claim, &message)) {
+                Some(item) => {
+                    // k stands for R, the key and the message.
+                    let mut both = [0; 64];
+                    both[..32].copy_from_slice(item.k.as_bytes());
+                    both[32..].copy_from_slice(item.s.as_bytes());
+                    seed.update(both);
+                    items.push(item);
+                }
+                None => verdicts[position] = false,
+            }
+        }
+        Self { authors, items, coefficients: Coefficients::new(seed) }
+    }
+
+    /// Judges a range of the items; `known_bad` says that at least one of them is bad. The depth of the recursion is the logarithm of [`BATCH`]. Answers
+    /// whether all are good.
+    fn check(&mut self, range: std::ops::Range<usize>, verdicts: &mut [bool], known_bad: bool) -> bool {
+        if range.len() <= SINGLY {
+            let mut all = true;
+            for item in &self.items[range] {
+                let good = item.is_good(&self.authors[item.author as usize]);
+                verdicts[item.position as usize] = good;
+                all &= good;
+            }
+            return all;
+        }
+        if !known_bad && self.is_good(range.clone()) {
+            return true;
+        }
+        let middle = range.start + range.len() / 2;
+        let left = self.check(range.start..middle, verdicts, false);
+        // Where the left half is good, the fault is in the right half, and checking that as a whole would tell nothing new.
+        self.check(middle..range.end, verdicts, left);
+        false
+    }
+
+    /// Whether `[8](Σ [z]R + Σ [z k]A − [Σ z s]B)` is the neutral element, for random z.
+    fn is_good(&mut self, range: std::ops::Range<usize>) -> bool {
+        let items = &self.items[range];
+        let mut of_base = Wide::default();
+        let mut of_authors = vec![Wide::default(); self.authors.len()];
+        let mut coefficients = Vec::with_capacity(items.len());
+        for item in items {
+            let z = self.coefficients.next();
+            of_base.add_product(z, &item.s);
+            of_authors[item.author as usize].add_product(z, &item.k);
+            coefficients.push(Scalar::from(z));
+        }
+        let of_base = -of_base.reduce();
+        let of_authors: Vec<Scalar> = of_authors.iter().map(Wide::reduce).collect();
+        let sum = EdwardsPoint::vartime_multiscalar_mul(
+            std::iter::once(&of_base).chain(&of_authors).chain(&coefficients),
+            std::iter::once(&ED25519_BASEPOINT_POINT).chain(&self.authors).chain(items.iter().map(|item| &item.r)),
+        );
+        sum.mul_by_cofactor().is_identity()
+    }
+}
+
+impl Item {
+    fn new(position: u32, author: u32, claim: &Claim<'_>, message: &[u8]) -> Option<Self> {
+        let (r, s) = claim.signature.0.split_first_chunk::<32>()?;
+        let s = Option::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
+        let point = CompressedEdwardsY(*r).decompress()?;
+        let k = Sha512::new().chain_update(r).chain_update(claim.author.as_bytes()).chain_update(message).finalize();
+        let k = Scalar::from_bytes_mod_order_wide(&k.into());
+        Some(Self { position, author, r: point, s, k })
+    }
+
+    /// Whether `[8]([s]B − [k]A − R)` is the neutral element.
+    fn is_good(&self, author: &EdwardsPoint) -> bool {
+        let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&self.k, &-author, &self.s);
+        (r - self.r).mul_by_cofactor().is_identity()
+    }
+}
+
+/// A sum of products of 128 by 253 bits that is reduced once, at its end. 2³⁸¹ times [`BATCH`] is far below 2⁵¹².
+#[derive(Clone, Default)]
+struct Wide([u64; 8]);
+
+impl Wide {
+    fn add_product(&mut self, z: u128, x: &Scalar) {
+        let (words, _) = x.as_bytes().as_chunks::<8>();
+        for (low, z) in [z as u64, (z >> 64) as u64].into_iter().enumerate() {
+            let mut carry = 0u128;
+            for (n, sum) in self.0[low..].iter_mut().enumerate() {
+                let product = words.get(n).map_or(0, |word| u128::from(u64::from_le_bytes(*word)) * u128::from(z));
+                let total = product + u128::from(*sum) + carry;
+                *sum = total as u64;
+                carry = total >> 64;
+            }
+        }
+    }
+
+    fn reduce(&self) -> Scalar {
+        let mut bytes = [0; 64];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Scalar::from_bytes_mod_order_wide(&bytes)
+    }
+}
+
+/// A stream of coefficients: SHA-256 in counter mode, keyed by the hash of all items. One stream serves a batch and all halves it is
+/// split into: each draws fresh coefficients, and all of them depend on every item.
 struct Coefficients {
     key: [u8; 32],
     counter: u64,
-    block: [u8; 32],
-    used: usize,
+    spare: Option<u128>,
 }
 
 impl Coefficients {
-    fn new(claims: &[Claim<'_>]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(COEFFICIENTS_DOMAIN);
-        for claim in claims {
-            hash.update(claim.author.as_bytes());
-            hash.update(claim.message);
-            hash.update(claim.signature.0);
+    fn new(seed: Sha256) -> Self {
+        Self { key: seed.finalize().into(), counter: 0, spare: None }
+    }
+
+    fn next(&mut self) -> u128 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
         }
-        Self { key: hash.finalize().into(), counter: 0, block: [0; 32], used: 32 }
+        let mut input = [0; 40];
+        input[..32].copy_from_slice(&self.key);
+        input[32..].copy_from_slice(&self.counter.to_be_bytes());
+        self.counter += 1;
+        let block: [u8; 32] = Sha256::digest(input).into();
+        let (halves, _) = block.as_chunks::<16>();
+        self.spare = Some(u128::from_le_bytes(halves[1]));
+        u128::from_le_bytes(halves[0])
     }
 }
-
-impl TryRng for Coefficients {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        for byte in out {
-            if self.used == self.block.len() {
-                self.block =
-                    Sha256::new().chain_update(self.key).chain_update(self.counter.to_be_bytes()).finalize().into();
-                self.counter += 1;
-                self.used = 0;
-            }
-            *byte = self.block[self.used];
-            self.used += 1;
-        }
-        Ok(())
-    }
-}
-
-/// True in the random oracle model for whoever does not choose the claims after seeing the stream, which is a function of them.
-impl TryCryptoRng for Coefficients {}
 
 #[cfg(test)]
 mod tests {
@@ -188,6 +315,13 @@ mod tests {
             signature[32..].copy_from_slice(s.as_bytes());
             Signature(signature)
         }
+    }
+
+    fn is_good_as_a_whole(claims: &[Claim<'_>]) -> bool {
+        let mut verdicts = vec![true; claims.len()];
+        let mut batch = Batch::new(claims, &mut verdicts);
+        let all = 0..batch.items.len();
+        verdicts.iter().all(|good| *good) && batch.is_good(all)
     }
 
     fn single(claim: &Claim<'_>) -> bool {
@@ -278,13 +412,13 @@ mod tests {
         let expected: Vec<bool> = cases.iter().map(|(_, expected)| *expected).collect();
         assert_eq!(verify_changes(&claims), expected);
         // A batch of the good ones alone passes as a whole, so that the batch equation itself is what accepted them.
-        let items: Vec<Item> = cases.iter().filter(|(_, e)| *e).map(|(claim, _)| claim.item()).collect();
-        assert!(batch_is_good(&items, &mut Coefficients::new(&claims)));
+        let good: Vec<Claim<'_>> = cases.iter().filter(|(_, e)| *e).map(|(claim, _)| *claim).collect();
+        assert!(is_good_as_a_whole(&good));
         // And each bad one spoils a batch of good ones.
         for (claim, _) in cases.iter().filter(|(_, expected)| !expected).step_by(7) {
-            let mut spoiled = items[..8].to_vec();
-            spoiled.push(claim.item());
-            assert!(!batch_is_good(&spoiled, &mut Coefficients::new(&claims)));
+            let mut spoiled = good[..8].to_vec();
+            spoiled.push(*claim);
+            assert!(!is_good_as_a_whole(&spoiled));
         }
     }
 
@@ -327,6 +461,10 @@ mod tests {
             .collect();
         let expected: Vec<bool> = (0..ids.len()).map(|i| !bad.contains(&i)).collect();
         assert_eq!(verify_changes(&claims), expected);
+        for threads in [0, 1, 2, 3, 100] {
+            assert_eq!(verify_changes_on(threads, &claims), expected);
+            assert_eq!(verify_changes_on(threads, &[]), Vec::<bool>::new());
+        }
         assert_eq!(verify_changes(&[]), Vec::<bool>::new());
         assert_eq!(verify_changes(&claims[..2]), [false, false]);
     }

@@ -1,7 +1,8 @@
 //! From bytes to operations: refuses every encoding but the one, from the bytes alone (docs/protocol.md, section 4.5).
 //!
 //! A first pass walks the columns once, checks the form of each and remembers where it begins; a second pass reads all of them side by
-//! side and assembles the runs. So nothing is kept in between, and a change of one operation costs a handful of allocations. Time is
+//! side and assembles the runs. So nothing is kept in between, and a change of one operation costs a handful of allocations, and next to none where the memory of the
+//! change before is used again. Time is
 //! O(n log n) in the bytes (the logarithm for duplicates in large tables), memory a constant times the bytes.
 
 use std::sync::Arc;
@@ -24,6 +25,48 @@ fn rule<T>(text: &'static str) -> Result<T, DecodeError> {
 impl Ops {
     /// Reads the operations of a change of this `version`.
     pub fn decode(version: u64, bytes: &[u8]) -> Result<Ops, OpsError> {
+        let mut decoder = Decoder::default();
+        decoder.decode(version, bytes)?;
+        Ok(decoder.ops)
+    }
+}
+
+/// Reads the operations of many changes, one after the other, in the same memory. Changes name the same keys again and again: those of the change before are shared.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    ops: Ops,
+    keys: Vec<Arc<str>>,
+    /// The keys of the change before, in its order.
+    known: Vec<Arc<str>>,
+}
+
+impl Decoder {
+    /// What was read last; nothing if that failed.
+    pub(crate) fn ops(&self) -> &Ops {
+        &self.ops
+    }
+
+    /// [`Ops::decode`], into [`Decoder::ops`].
+    pub(crate) fn decode(&mut self, version: u64, bytes: &[u8]) -> Result<(), OpsError> {
+        self.clear();
+        let read = self.read(version, bytes);
+        if read.is_err() {
+            self.clear();
+        }
+        read
+    }
+
+    fn clear(&mut self) {
+        self.ops.foreign.clear();
+        self.ops.containers.clear();
+        self.ops.runs.clear();
+        if !self.keys.is_empty() {
+            std::mem::swap(&mut self.keys, &mut self.known);
+            self.keys.clear();
+        }
+    }
+
+    fn read(&mut self, version: u64, bytes: &[u8]) -> Result<(), OpsError> {
         if version != VERSION {
             return Err(Unsupported::Version(version).into());
         }
@@ -48,7 +91,9 @@ impl Ops {
         let inserts = tally[usize::from(op::INSERT)] as u64;
         let element_kinds = open_column(&mut reader, inserts, 0, Kind::LAST as u8, Unsupported::ElementKind)?;
 
-        Ok(Columns::walk(reader, op_kinds, &tally, container_kinds, element_kinds)?.assemble()?)
+        let foreign = &mut self.ops.foreign;
+        let columns = Columns::walk(reader, op_kinds, &tally, container_kinds, element_kinds, foreign)?;
+        Ok(columns.assemble(self)?)
     }
 }
 
@@ -99,7 +144,7 @@ struct Columns<'a> {
     op_kinds: &'a [u8],
     container_kinds: &'a [u8],
     element_kinds: &'a [u8],
-    foreign: Vec<ChangeId>,
+    foreign: usize,
     keys: Reader<'a>,
     key_count: usize,
     forms: &'a [u8],
@@ -126,15 +171,16 @@ impl<'a> Columns<'a> {
         tally: &[usize; op::LAST as usize + 1],
         container_kinds: &'a [u8],
         element_kinds: &'a [u8],
+        foreign: &mut Vec<ChangeId>,
     ) -> Result<Self, DecodeError> {
         let of = |kind: u8| tally[usize::from(kind)];
 
         let foreign_count = reader.count(32)?;
-        let mut foreign = Vec::with_capacity(foreign_count);
+        foreign.reserve(foreign_count);
         for _ in 0..foreign_count {
             foreign.push(ChangeId(reader.array()?));
         }
-        if has_duplicates(&foreign) {
+        if has_duplicates(foreign) {
             return rule("the foreign table has a duplicate");
         }
 
@@ -187,7 +233,7 @@ impl<'a> Columns<'a> {
             op_kinds,
             container_kinds,
             element_kinds,
-            foreign,
+            foreign: foreign_count,
             keys,
             key_count,
             forms,
@@ -207,27 +253,27 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn assemble(mut self) -> Result<Ops, DecodeError> {
+    fn assemble(mut self, into: &mut Decoder) -> Result<(), DecodeError> {
         let mut foreign_used = 0;
-        let containers = self.containers(&mut foreign_used)?;
-        let runs = self.runs(&containers, &mut foreign_used)?;
-        if foreign_used != self.foreign.len() {
+        self.containers(into, &mut foreign_used)?;
+        self.runs(&into.ops.containers, &mut into.ops.runs, &mut foreign_used)?;
+        if foreign_used != self.foreign {
             return rule("the foreign table has an unused entry");
         }
-        Ok(Ops { foreign: self.foreign, containers, runs })
+        Ok(())
     }
 
-    fn containers(&mut self, foreign_used: &mut usize) -> Result<Vec<ContainerEntry>, DecodeError> {
+    fn containers(&mut self, into: &mut Decoder, foreign_used: &mut usize) -> Result<(), DecodeError> {
         let count = self.container_kinds.len();
-        let mut containers: Vec<ContainerEntry> = Vec::with_capacity(count);
-        let mut keys: Vec<Arc<str>> = Vec::new();
+        let (containers, keys, known) = (&mut into.ops.containers, &mut into.keys, &into.known);
+        containers.reserve(count);
         let mut identities: Vec<(u64, u64, u8)> = Vec::with_capacity(if count > TINY { count } else { 0 });
         for (index, (kind, form)) in self.container_kinds.iter().zip(self.forms).enumerate() {
             let kind = Kind::from_number((*kind).into()).expect("column 3 was checked");
             let (parent, identity) = if *form == 1 {
                 let source = self.element_sources.varint()?;
                 let offset = offset(&mut self.element_offsets)?;
-                let element = Ref { source: foreign_in_order(source, self.foreign.len(), foreign_used)?, offset };
+                let element = Ref { source: foreign_in_order(source, self.foreign, foreign_used)?, offset };
                 // The high bit of the kind keeps elements apart from keys.
                 (Parent::Element(element), (source, offset.into(), 0x80 | kind as u8))
             } else {
@@ -248,8 +294,12 @@ impl<'a> Columns<'a> {
                 let key = if key_index < keys.len() as u64 {
                     keys[key_index as usize].clone()
                 } else if key_index == keys.len() as u64 && keys.len() < self.key_count {
-                    let key = Arc::from(self.keys.string()?);
-                    keys.push(Arc::clone(&key));
+                    let key = self.keys.string()?;
+                    let key = match known.get(keys.len()) {
+                        Some(known) if **known == *key => known.clone(),
+                        _ => Arc::from(key),
+                    };
+                    keys.push(key.clone());
                     key
                 } else {
                     return rule("keys are not in first-use order");
@@ -264,7 +314,7 @@ impl<'a> Columns<'a> {
         if keys.len() != self.key_count {
             return rule("the key table has an unused entry");
         }
-        if has_duplicates(&keys) {
+        if has_duplicates(keys) {
             return rule("the key table has a duplicate");
         }
         let duplicates = if count > TINY {
@@ -275,11 +325,16 @@ impl<'a> Columns<'a> {
         if duplicates {
             return rule("the container table has a duplicate");
         }
-        Ok(containers)
+        Ok(())
     }
 
-    fn runs(&mut self, containers: &[ContainerEntry], foreign_used: &mut usize) -> Result<Vec<Run>, DecodeError> {
-        let mut runs = Vec::with_capacity(self.op_kinds.len());
+    fn runs(
+        &mut self,
+        containers: &[ContainerEntry],
+        runs: &mut Vec<Run>,
+        foreign_used: &mut usize,
+    ) -> Result<(), DecodeError> {
+        runs.reserve(self.op_kinds.len());
         let mut listed = 0;
         let mut start = 0u32;
         let (mut elements, mut anchors, mut directions) =
@@ -307,7 +362,7 @@ impl<'a> Columns<'a> {
             if !fits {
                 return rule("a run's container does not fit its operation");
             }
-            let foreign = self.foreign.len();
+            let foreign = self.foreign;
             let mut reference = || -> Result<Ref, DecodeError> {
                 let source = foreign_in_order(self.sources.varint()?, foreign, foreign_used)?;
                 let offset = offset(&mut self.offsets)?;
@@ -387,7 +442,7 @@ impl<'a> Columns<'a> {
             return rule("the container table has an unused entry");
         }
         if self.has_steps {
-            for run in &mut runs {
+            for run in runs.iter_mut() {
                 if let Run::Add(_, step) = run {
                     *step = self.tail.zigzag()?;
                 }
@@ -395,16 +450,16 @@ impl<'a> Columns<'a> {
         }
         if self.has_text {
             let mut rest = std::str::from_utf8(self.tail.rest()).map_err(|_| DecodeError::Utf8)?;
-            for run in &mut runs {
+            for run in runs.iter_mut() {
                 if let Run::Text { characters, len, .. } = run {
                     let (head, tail) = split_characters(rest, *len as usize)?;
                     *characters = head.to_owned();
                     rest = tail;
                 }
             }
-            return if rest.is_empty() { Ok(runs) } else { Err(DecodeError::Trailing) };
+            return if rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) };
         }
-        if self.tail.is_empty() { Ok(runs) } else { Err(DecodeError::Trailing) }
+        if self.tail.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 }
 

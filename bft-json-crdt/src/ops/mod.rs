@@ -10,6 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::builder::{BuildError, BuilderMark, OpsBuilder};
+pub(crate) use self::decode::Decoder;
 pub use self::encode::EncodeError;
 pub use self::unit::{Element, Unit};
 use crate::change::ChangeId;

@@ -13,24 +13,8 @@ use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{Change, ChangeId};
 use crate::dag::MAX_CHANGES;
 use crate::evidence::{MAX_CHAIN, SignedChain};
-use crate::ops::{Ops, OpsError};
+use crate::ops::{Decoder, OpsError};
 use crate::verify::{Claim, verify_changes};
-
-/// Bytes of operations that one batch keeps decoded between authentication and application. What goes beyond is decoded twice: a run-length byte can
-/// grow a hundredfold in memory.
-const DECODED_AHEAD: usize = 1 << 20;
-
-/// What the look at an incoming change's bytes showed.
-enum Looked {
-    /// The verdict stands already.
-    Judged(Verdict),
-    /// To be authenticated.
-    New {
-        /// Decoded, unless that would keep too much, or this build cannot.
-        ops: Option<Ops>,
-        foreign: bool,
-    },
-}
 
 /// How a new change is authenticated.
 #[derive(Clone)]
@@ -48,6 +32,8 @@ enum Standing {
 pub(super) struct Progress {
     pub(super) outcome: Outcome,
     ready: VecDeque<Key>,
+    /// The operations of the change that is being judged.
+    pub(super) decoder: Decoder,
 }
 
 impl Progress {
@@ -69,31 +55,39 @@ enum Parent {
 impl Replica {
     pub(super) fn ingest(&mut self, batch: Vec<Incoming>) -> Outcome {
         let mut progress = Progress::default();
-        let mut decoded = 0;
         let mut told = HashSet::new();
-        let mut looked: Vec<Looked> =
-            batch.iter().map(|incoming| self.look(&incoming.change, &mut decoded, &mut told)).collect();
-        let standings = self.authenticate(&batch, &looked);
-        for ((incoming, looked), standing) in batch.into_iter().zip(looked.drain(..)).zip(standings) {
+        let mut judged: Vec<Option<Verdict>> =
+            batch.iter().map(|incoming| self.look(&incoming.change, &mut told)).collect();
+        // Where each signature is good, as mostly, nobody needs to be vouched for.
+        let standings = self.authenticate(&batch, &mut judged);
+        progress.outcome.verdicts.reserve(batch.len());
+        for (number, (incoming, judged)) in batch.into_iter().zip(judged).enumerate() {
             let id = incoming.change.id();
-            let verdict = match (looked, standing) {
-                (Looked::Judged(verdict), _) => verdict,
-                (Looked::New { .. }, Standing::None) => Verdict::Unauthenticated,
-                (Looked::New { ops, foreign }, standing) => {
-                    let vouching = match standing {
-                        Standing::Vouched(vouching) => Some(vouching),
-                        _ => None,
-                    };
-                    // A copy earlier in the batch may have settled it.
-                    match self.known_verdict(&id) {
-                        Some(verdict) => verdict,
-                        None => self.admit(incoming.change, vouching, ops, foreign, &mut progress),
-                    }
+            let standing = standings.as_ref().map_or(&Standing::Own, |standings| &standings[number]);
+            let verdict = match (judged, standing) {
+                (Some(verdict), _) => verdict,
+                (None, Standing::None) => Verdict::Unauthenticated,
+                (None, Standing::Own) => self.take(incoming.change, None, &mut progress),
+                (None, Standing::Vouched(vouching)) => {
+                    self.take(incoming.change, Some(vouching.clone()), &mut progress)
                 }
             };
             progress.outcome.verdicts.push((id, verdict));
         }
         self.finish(progress)
+    }
+
+    /// Judges an authenticated change that was not known when its batch came.
+    fn take(&mut self, change: Change, vouching: Option<Vouching>, progress: &mut Progress) -> Verdict {
+        // A copy earlier in the batch may have settled it.
+        if let Some(verdict) = self.known_verdict(&change.id()) {
+            return verdict;
+        }
+        match progress.decoder.decode(change.header().version, change.ops()) {
+            Ok(()) => self.admit(change, vouching, false, progress),
+            Err(OpsError::Unsupported(_)) => self.admit(change, vouching, true, progress),
+            Err(OpsError::Malformed(fault)) => Verdict::Malformed(Malformed::Ops(fault)),
+        }
     }
 
     /// The end of every call that may have changed something.
@@ -103,24 +97,16 @@ impl Replica {
         progress.outcome
     }
 
-    /// `told` are the waiting changes of which this call has said what they miss: finding that out costs a walk, and copies come cheap.
-    fn look(&self, change: &Change, decoded: &mut usize, told: &mut HashSet<ChangeId>) -> Looked {
+    /// The verdict that stands before anything is authenticated, but for the form of the operations. `told` are the waiting changes of which this call has said
+    /// what they miss: finding that out costs a walk, and copies come cheap.
+    fn look(&self, change: &Change, told: &mut HashSet<ChangeId>) -> Option<Verdict> {
         if change.header().document != self.id {
-            return Looked::Judged(Verdict::Malformed(Malformed::Document));
+            return Some(Verdict::Malformed(Malformed::Document));
         }
-        if self.knows(&change.id()) == Known::Waiting && !told.insert(change.id()) {
-            return Looked::Judged(Verdict::Waiting { missing: Vec::new() });
-        }
-        if let Some(verdict) = self.known_verdict(&change.id()) {
-            return Looked::Judged(verdict);
-        }
-        match Ops::decode(change.header().version, change.ops()) {
-            Ok(ops) => {
-                *decoded += change.ops().len();
-                Looked::New { ops: (*decoded <= DECODED_AHEAD).then_some(ops), foreign: false }
-            }
-            Err(OpsError::Unsupported(_)) => Looked::New { ops: None, foreign: true },
-            Err(OpsError::Malformed(fault)) => Looked::Judged(Verdict::Malformed(Malformed::Ops(fault))),
+        match self.knows(&change.id()) {
+            Known::Unknown => None,
+            Known::Waiting if !told.insert(change.id()) => Some(Verdict::Waiting { missing: Vec::new() }),
+            _ => self.known_verdict(&change.id()),
         }
     }
 
@@ -136,10 +122,11 @@ impl Replica {
         })
     }
 
-    fn authenticate(&self, batch: &[Incoming], looked: &[Looked]) -> Vec<Standing> {
-        let mut standings = vec![Standing::None; batch.len()];
+    /// How each change of the batch without a verdict is authenticated; `None` if all of them by their own signatures. Malformed ones get their verdict here if any signature is not
+    /// good, since they neither are vouched for nor vouch; else later, when they are decoded anyway.
+    fn authenticate(&self, batch: &[Incoming], judged: &mut [Option<Verdict>]) -> Option<Vec<Standing>> {
         let ids: Vec<ChangeId> = batch.iter().map(|incoming| incoming.change.id()).collect();
-        let new: Vec<usize> = (0..batch.len()).filter(|i| matches!(looked[*i], Looked::New { .. })).collect();
+        let new: Vec<usize> = (0..batch.len()).filter(|i| judged[*i].is_none()).collect();
         let claims: Vec<Claim<'_>> = new
             .iter()
             .map(|i| Claim {
@@ -148,15 +135,26 @@ impl Replica {
                 signature: batch[*i].change.signature(),
             })
             .collect();
+        let good = verify_changes(&claims);
+        if good.iter().all(|good| *good) {
+            return None;
+        }
+        let mut standings = vec![Standing::None; batch.len()];
+        let mut decoder = Decoder::default();
         let mut failed = false;
-        for (i, good) in new.iter().zip(verify_changes(&claims)) {
+        for (i, good) in new.iter().zip(good) {
+            let incoming = &batch[*i];
+            let change = &incoming.change;
+            if let Err(OpsError::Malformed(fault)) = decoder.decode(change.header().version, change.ops()) {
+                judged[*i] = Some(Verdict::Malformed(Malformed::Ops(fault)));
+                continue;
+            }
             if good {
                 standings[*i] = Standing::Own;
                 continue;
             }
-            let incoming = &batch[*i];
             match &incoming.voucher {
-                Some(voucher) if voucher.0.headers.len() < MAX_CHAIN && voucher.verify(&incoming.change).is_ok() => {
+                Some(voucher) if voucher.0.headers.len() < MAX_CHAIN && voucher.verify(change).is_ok() => {
                     let vouching = Vouching { chain: Arc::new(voucher.0.clone()), skip: 0 };
                     standings[*i] = Standing::Vouched(vouching);
                 }
@@ -164,14 +162,20 @@ impl Replica {
             }
         }
         if failed {
-            self.vouch_within(batch, &ids, looked, &mut standings);
+            self.vouch_within(batch, &ids, judged, &mut standings);
         }
-        standings
+        Some(standings)
     }
 
     /// Finds those without a good signature that a good one in the same batch vouches for, at most [`MAX_CHAIN`] − 1 steps along `previous`.
     /// All walks together visit each change once: paths back from two tips that meet go on as one, from the nearer tip.
-    fn vouch_within(&self, batch: &[Incoming], ids: &[ChangeId], looked: &[Looked], standings: &mut [Standing]) {
+    fn vouch_within(
+        &self,
+        batch: &[Incoming],
+        ids: &[ChangeId],
+        judged: &[Option<Verdict>],
+        standings: &mut [Standing],
+    ) {
         let positions: HashMap<ChangeId, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
         // Paths from each tip back to where it walks: (tip, what stands before it, nearest first).
         let mut paths: Vec<(usize, Vec<usize>)> = Vec::new();
@@ -207,7 +211,7 @@ impl Replica {
                 signature: batch[tip].change.signature(),
             });
             for (skip, i) in path.iter().rev().enumerate() {
-                if matches!((&looked[*i], &standings[*i]), (Looked::New { .. }, Standing::None)) {
+                if matches!((&judged[*i], &standings[*i]), (None, Standing::None)) {
                     standings[*i] = Standing::Vouched(Vouching { chain: chain.clone(), skip });
                 }
             }
@@ -215,7 +219,7 @@ impl Replica {
         // Further copies of a change in one batch share its fate.
         for i in 0..batch.len() {
             let first = positions[&ids[i]];
-            if first != i && matches!((&looked[i], &standings[i]), (Looked::New { .. }, Standing::None)) {
+            if first != i && matches!((&judged[i], &standings[i]), (None, Standing::None)) {
                 standings[i] = match &standings[first] {
                     Standing::Vouched(vouching) => Standing::Vouched(vouching.clone()),
                     _ => Standing::None,
@@ -224,22 +228,15 @@ impl Replica {
         }
     }
 
-    /// Judges an authenticated change that is not known, and all that it wakes.
-    fn admit(
-        &mut self,
-        change: Change,
-        vouching: Option<Vouching>,
-        ops: Option<Ops>,
-        foreign: bool,
-        progress: &mut Progress,
-    ) -> Verdict {
+    /// Judges an authenticated change that is not known, and all that it wakes. Its operations are decoded, unless they are `foreign` to this build.
+    fn admit(&mut self, change: Change, vouching: Option<Vouching>, foreign: bool, progress: &mut Progress) -> Verdict {
         let id = change.id();
         self.detect(&change, vouching.as_ref(), progress);
         let held_back = self.is_proven(&change.author());
         if !held_back && !foreign {
             // The common case: everything it names is applied.
             if let Some((previous, deps)) = self.parents(&change) {
-                if let Err(reason) = self.judge(&change, previous, &deps, ops, vouching.as_ref(), progress) {
+                if let Err(reason) = self.judge(&change, previous, &deps, vouching.as_ref(), progress) {
                     self.condemn(&change, vouching.as_ref(), reason, progress);
                     return Verdict::Invalid(reason);
                 }
@@ -332,7 +329,9 @@ impl Replica {
             let Some((previous, deps)) = self.parents(change) else {
                 unreachable!("a closure stands in causal order, and ends with the first that cannot be applied")
             };
-            if let Err(reason) = self.judge(change, previous, &deps, None, vouching, progress) {
+            let header = change.header();
+            progress.decoder.decode(header.version, change.ops()).expect("only what was decoded once is kept aside");
+            if let Err(reason) = self.judge(change, previous, &deps, vouching, progress) {
                 progress.outcome.settled.push((change.id(), Verdict::Invalid(reason)));
                 // Takes everything with it that depends on it, the entry for which the closure was made too.
                 self.condemn(change, vouching, reason, progress);
@@ -405,13 +404,12 @@ impl Replica {
         author == header.author && seq + 1 == header.seq
     }
 
-    /// Judges a change whose parents are all applied, and applies it.
+    /// Judges a change whose parents are all applied and whose operations are decoded in `progress`, and applies it.
     pub(super) fn judge(
         &mut self,
         change: &Change,
         previous: Option<ChangeIdx>,
         deps: &[ChangeIdx],
-        ops: Option<Ops>,
         vouching: Option<&Vouching>,
         progress: &mut Progress,
     ) -> Result<(), Invalid> {
@@ -422,13 +420,9 @@ impl Replica {
             return Err(Invalid::Previous);
         }
         assert!(self.dag.len() < MAX_CHANGES, "memory ends long before the numbers do");
-        let ops = ops.unwrap_or_else(|| {
-            Ops::decode(header.version, change.ops())
-                .expect("the operations were decoded before the change was authenticated")
-        });
         let index = self.dag.stage(header.author, change.id(), previous, deps.iter().copied());
         let events = self.events.then_some(&mut progress.outcome.events);
-        if let Err(reason) = self.document.apply(&self.dag, index, &ops, events) {
+        if let Err(reason) = self.document.apply(&self.dag, index, progress.decoder.ops(), events) {
             self.dag.discard();
             return Err(Invalid::Content(reason));
         }

@@ -7,7 +7,7 @@ use super::ingest::Progress;
 use super::pending::Vouching;
 use super::{Incoming, Invalid, LoadError, LoadFault, Malformed, Outcome, Replica, Verdict};
 use crate::causality::{Causality as _, ChangeIdx};
-use crate::ops::{Ops, OpsError};
+use crate::ops::OpsError;
 use crate::verify::{Claim, verify_changes};
 
 impl Replica {
@@ -45,7 +45,7 @@ impl Replica {
             if change.header().document != self.id {
                 return Err(at(Malformed::Document.into()));
             }
-            let ops = Ops::decode(change.header().version, change.ops()).map_err(|error| match error {
+            progress.decoder.decode(change.header().version, change.ops()).map_err(|error| match error {
                 OpsError::Malformed(fault) => at(Malformed::Ops(fault).into()),
                 OpsError::Unsupported(_) => at(LoadFault::Unsupported),
             })?;
@@ -56,7 +56,7 @@ impl Replica {
             }
             let parents = self.parents(&change).ok_or_else(|| at(LoadFault::Parent))?;
             let vouching = voucher.map(|voucher| Vouching { chain: Arc::new(voucher.0), skip: 0 });
-            self.judge(&change, parents.0, &parents.1, Some(ops), vouching.as_ref(), &mut progress)
+            self.judge(&change, parents.0, &parents.1, vouching.as_ref(), &mut progress)
                 .map_err(|reason: Invalid| at(reason.into()))?;
             positions.push(position);
             progress.outcome.verdicts.push((change.id(), Verdict::Applied));

@@ -7,7 +7,7 @@ use crate::dag::MAX_CHANGES;
 use crate::encoding::DecodeError;
 use crate::hash::{self, CHANGE_DOMAIN, OPS_DOMAIN};
 use crate::identity::{AuthorId, Signature};
-use crate::ops::{Ops, OpsError};
+use crate::ops::{Decoder, OpsError};
 
 /// What a change carries beyond the graph. Nothing of it needs to be checked before.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,7 @@ pub(super) struct Parts<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     header: Vec<u8>,
+    decoder: Decoder,
 }
 
 fn rule(text: &'static str) -> LoadFault {
@@ -92,12 +93,12 @@ impl Replica {
         if self.dag.lookup(&id).is_some() {
             return Err(rule("a change stands twice"));
         }
-        let ops = Ops::decode(VERSION, parts.ops).map_err(|error| match error {
+        scratch.decoder.decode(VERSION, parts.ops).map_err(|error| match error {
             OpsError::Malformed(fault) => Malformed::Ops(fault).into(),
             OpsError::Unsupported(_) => LoadFault::Unsupported,
         })?;
         let index = self.dag.stage(parts.author, id, parts.previous, parts.deps.iter().copied());
-        if let Err(reason) = self.document.apply(&self.dag, index, &ops, None) {
+        if let Err(reason) = self.document.apply(&self.dag, index, scratch.decoder.ops(), None) {
             self.dag.discard();
             return Err(Invalid::Content(reason).into());
         }
