@@ -273,6 +273,26 @@ impl Dag {
         self.authors[self.branches[branch.0 as usize].author as usize].id
     }
 
+    /// The number of a change's author, in the order of the authors' first changes here (that of [`Dag::authors`]).
+    pub(crate) fn author_of(&self, index: ChangeIdx) -> u32 {
+        self.branches[self.nodes[index.0 as usize].branch.0 as usize].author
+    }
+
+    /// The author with this number.
+    pub(crate) fn author_numbered(&self, number: u32) -> AuthorId {
+        self.authors[number as usize].id
+    }
+
+    /// An author's last change among those with numbers below `end`.
+    pub(crate) fn last_before(&self, author: u32, end: u32) -> Option<ChangeIdx> {
+        let branches = self.authors[author as usize].branches.iter().map(|branch| &self.branches[branch.0 as usize]);
+        let last = |branch: &Branch| {
+            let count = branch.changes.partition_point(|change| change.0 < end);
+            branch.changes[..count].last().copied()
+        };
+        branches.filter_map(last).max_by_key(|change| change.0)
+    }
+
     /// The number of a change on its author's own chain.
     pub fn seq(&self, index: ChangeIdx) -> u64 {
         u64::from(self.nodes[index.0 as usize].seq)

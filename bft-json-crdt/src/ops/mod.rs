@@ -25,16 +25,16 @@ pub const MAX_KEY_BYTES: usize = 1024;
 pub const MAX_DEPTH: u32 = 48;
 
 /// The numbers of the operations (section 4.2).
-mod op {
-    pub(super) const ENSURE: u8 = 0;
-    pub(super) const CLEAR: u8 = 1;
-    pub(super) const SET: u8 = 2;
-    pub(super) const ADD: u8 = 3;
-    pub(super) const INSERT: u8 = 4;
-    pub(super) const DELETE: u8 = 5;
-    pub(super) const MOVE: u8 = 6;
-    pub(super) const TEXT: u8 = 7;
-    pub(super) const LAST: u8 = TEXT;
+pub(crate) mod op {
+    pub(crate) const ENSURE: u8 = 0;
+    pub(crate) const CLEAR: u8 = 1;
+    pub(crate) const SET: u8 = 2;
+    pub(crate) const ADD: u8 = 3;
+    pub(crate) const INSERT: u8 = 4;
+    pub(crate) const DELETE: u8 = 5;
+    pub(crate) const MOVE: u8 = 6;
+    pub(crate) const TEXT: u8 = 7;
+    pub(crate) const LAST: u8 = TEXT;
 }
 
 /// Why bytes are not operations that this build can apply.

@@ -194,6 +194,10 @@ impl Replica {
             progress.push_ready(key);
         }
         self.run(progress);
+        if self.unchecked > 0 {
+            // They have other numbers now, and some may stand at the end.
+            self.unchecked = self.len() as u32;
+        }
     }
 
     /// Applies a change that was applied before.

@@ -1,14 +1,14 @@
 //! Loading a replica's own stored history: hashes, and one signature for each leaf of an author's tree, which vouches for all before it.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::ingest::Progress;
 use super::pending::Vouching;
-use super::{Incoming, Invalid, LoadError, LoadFault, Malformed, Outcome, Replica, Verdict};
+use super::{Check, Incoming, Invalid, LoadError, LoadFault, Malformed, Outcome, Replica, Verdict};
 use crate::causality::{Causality as _, ChangeIdx};
+use crate::evidence::{MAX_CHAIN, Voucher};
 use crate::ops::OpsError;
-use crate::verify::{Claim, verify_changes};
 
 impl Replica {
     /// Loads changes from one's own store, in the order in which they were applied; can be called several times, piece by piece. Ids are
@@ -61,32 +61,44 @@ impl Replica {
             positions.push(position);
             progress.outcome.verdicts.push((change.id(), Verdict::Applied));
         }
-        // The leaves among what was loaded now; older ones were checked when they were loaded.
-        let mut tips: BTreeMap<ChangeIdx, usize> = BTreeMap::new();
-        for author in self.dag.authors() {
-            for leaf in self.dag.leaves(&author) {
-                if let Some(position) = (leaf.index.0 as usize).checked_sub(from)
-                    && !self.vouchers.contains_key(&leaf.id)
-                {
-                    tips.insert(leaf.index, positions[position]);
-                }
-            }
-        }
-        let ids: Vec<_> = tips.keys().map(|index| self.dag.id(*index)).collect();
-        let claims: Vec<Claim<'_>> = tips
-            .keys()
-            .zip(&ids)
-            .map(|(index, id)| {
-                let change = self.dag.change(*index);
-                Claim { author: change.author(), message: id.as_bytes(), signature: change.signature() }
-            })
-            .collect();
-        for (position, good) in tips.values().zip(verify_changes(&claims)) {
-            if !good {
-                return Err(LoadError { position: *position, fault: LoadFault::Signature });
-            }
-        }
         // A reader does not settle here: what an unproven author's change depends on may stand in this piece, and that change in the next.
-        Ok(progress.outcome)
+        match self.check_loaded(from, Check::Tips) {
+            Ok(()) => Ok(progress.outcome),
+            Err(error) => Err(LoadError { position: positions[error.position - from], ..error }),
+        }
+    }
+
+    /// Checks signatures of the changes from number `from` on, which were just loaded. The position in an error is the change's number.
+    pub(super) fn check_loaded(&mut self, from: usize, check: Check) -> Result<(), LoadError> {
+        let bad = match check {
+            Check::Tips => {
+                self.unchecked = self.len() as u32;
+                let mut leaves: Vec<ChangeIdx> = Vec::new();
+                for author in self.dag.authors() {
+                    // Older ones were checked when they were loaded.
+                    let new = self.dag.leaves(&author).map(|leaf| leaf.index).filter(|leaf| leaf.0 as usize >= from);
+                    leaves.extend(new);
+                }
+                self.claims(leaves).run(NonZeroUsize::MIN).bad.into_iter().map(|bad| bad.0).min()
+            }
+            Check::All { threads } => {
+                let audit = self.claims((from as u32..self.len() as u32).map(ChangeIdx));
+                let report = self.vouch_for(&audit.run(threads).bad);
+                report.unvouched.into_iter().filter_map(|id| self.dag.lookup(&id)).min()
+            }
+        };
+        match bad {
+            None => Ok(()),
+            Some(index) => Err(LoadError { position: index.0 as usize, fault: LoadFault::Signature }),
+        }
+    }
+
+    /// Takes in what vouches for a change that was just loaded.
+    pub(super) fn load_voucher(&mut self, index: ChangeIdx, voucher: Voucher) -> Result<(), LoadFault> {
+        if voucher.0.headers.len() >= MAX_CHAIN || voucher.verify(&self.dag.change(index)).is_err() {
+            return Err(LoadFault::Signature);
+        }
+        self.vouchers.insert(self.dag.id(index), Vouching { chain: Arc::new(voucher.0), skip: 0 });
+        Ok(())
     }
 }

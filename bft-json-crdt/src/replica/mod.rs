@@ -6,6 +6,7 @@
 //! equivocation  proofs of forked chains and what they change (section 7)
 //! digest        what two replicas compare (section 6.4)
 //! load, archive from one's own store; the whole replica as one file
+//! audit         signatures that a load left unchecked, checked off the edit path
 //! parts         changes that come without their headers, from columns
 //! write         local transactions and acknowledgements
 //! gather        a local change that stays open while edits gather in it
@@ -17,12 +18,12 @@
 //! - No recursion over anything that a peer sends.
 
 mod archive;
+mod audit;
 mod digest;
 mod equivocation;
 pub(crate) mod gather;
 mod ingest;
 mod load;
-#[cfg_attr(not(test), allow(dead_code, reason = "the columnar archive stands on it"))]
 mod parts;
 mod pending;
 mod verdict;
@@ -34,6 +35,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::archive::{ArchiveError, Check, LoadOptions, Loaded, Rebuilt, SavePoint};
+pub use self::audit::{Audit, AuditReport, Findings};
 use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{Change, ChangeId, DocumentId};
 use crate::dag::Dag;
@@ -143,20 +146,6 @@ pub enum TransactError {
     Full,
 }
 
-/// Why an archive cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ArchiveError {
-    /// It is no archive, or of a version that this build does not know.
-    #[error("not an archive of a version that this build knows")]
-    Magic,
-    /// It breaks the form at this byte.
-    #[error("the archive is damaged near byte {0}")]
-    Damaged(usize),
-    /// A change in it is unusable.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}
-
 /// A replica of one document. See the [module](self).
 pub struct Replica {
     id: DocumentId,
@@ -168,6 +157,10 @@ pub struct Replica {
     document: Document,
     /// What vouches for applied changes whose own signature is not good.
     vouchers: HashMap<ChangeId, Vouching>,
+    /// Applied changes that were found to need a voucher only after they were applied, in that order: for files that hold them already.
+    late_vouchers: Vec<ChangeId>,
+    /// Changes with lower numbers were loaded, and not all of their signatures were checked.
+    unchecked: u32,
     aside: Aside,
     invalid: Remembered<Invalid>,
     /// The first invalid change of each author, as evidence.
@@ -190,6 +183,8 @@ impl Replica {
             dag: Dag::new(),
             document: Document::new(),
             vouchers: HashMap::new(),
+            late_vouchers: Vec::new(),
+            unchecked: 0,
             aside: Aside::new(&limits),
             invalid: Remembered::new(limits.invalid_ids),
             pinned: HashMap::new(),
