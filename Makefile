@@ -1,10 +1,10 @@
 # Side: everything a person needs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz prereqs
+.PHONY: help demo test lint bench bench-peers bench-curves fuzz prereqs
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prereqs ## a watcher and four nodes: typed lines, four equal digests, then node1's console is yours
 	@scripts/demo.sh
@@ -17,6 +17,12 @@ lint: prereqs ## format and lints only
 
 bench: prereqs ## our figures beside their limits (WHAT="name …" runs only those)
 	@scripts/bench.sh $(WHAT)
+
+bench-peers: prereqs ## the CRDT beside loro, yrs, automerge, diamond-types, cola (TRACES=folder of editing traces, RUNS=5)
+	@TRACES="$(TRACES)" RUNS="$(RUNS)" ONLY="$(ONLY)" WRITE="$(WRITE)" scripts/bench-peers.sh
+
+bench-curves: prereqs ## what operations cost at 1,000 to 1,000,000 of them, ordinary and hostile (MOST=100000 stops there)
+	@MOST="$(MOST)" WRITE="$(WRITE)" scripts/bench-curves.sh
 
 fuzz: prereqs ## every fuzz target, one minute each (SECONDS_EACH=600 for longer); needs cargo-fuzz
 	@scripts/fuzz.sh
