@@ -42,9 +42,9 @@ impl<T> Arena<T> {
         }
     }
 
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
         let number = number as usize;
-        self.pages.get_mut(number >> Self::SHIFT)?.get_mut(number & (Self::PAGE - 1))
+        self.pages.get(number >> Self::SHIFT)?.get(number & (Self::PAGE - 1))
     }
 
     /// Numbers and items, in order.

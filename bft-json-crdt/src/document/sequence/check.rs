@@ -1,21 +1,34 @@
-//! A sequence's check of itself, for tests and fuzzers: the order is recomputed from the anchors and stamps alone, and
-//! everything that is kept for speed is compared with it.
+//! A sequence's check of itself, for tests and fuzzers: everything that is kept for speed is derived again, and the tree of places is read from the
+//! brackets alone.
 
 use std::collections::BTreeMap;
 
-use super::tree::{Kind, LEAF_CAPACITY, MAX_ADDED, NODE_CAPACITY, NONE, Token};
-use super::{Anchor, FORK, PlaceIdx, START, Sequence, Siblings, Weigh, compare};
+use super::tree::{NONE, Spot, Sum};
+use super::{Anchor, Engine, PlaceIdx, Siblings, Token, Weigh, compare};
 use crate::causality::Causality;
 
-impl Sequence {
+impl<const L: usize, const N: usize> Engine<L, N> {
     /// Checks every invariant but the order of siblings, in O(n log n).
     ///
     /// # Panics
     /// With the reason, where one is broken.
-    pub(crate) fn debug_check(&self, _weigh: &impl Weigh) {
-        self.origins.debug_check(self.places.len());
-        let tokens = self.check_tree();
-        assert!(tokens == self.expected_tokens(), "the tokens are not the traversal of the tree");
+    pub(crate) fn debug_check(&self, weigh: &impl Weigh) {
+        self.origins.debug_check(self.places as usize);
+        self.filing.debug_check(self.places);
+        let leaves = self.check_tree(weigh);
+        self.check_cursor(&leaves);
+        let families = self.families(&leaves);
+        let anchored: usize = families.values().map(Vec::len).sum();
+        assert_eq!(anchored, self.places as usize, "a place is not in the tree");
+        for (key, family) in &families {
+            let fork = self.forks.get(key).map(|fork| fork.iter().collect::<Vec<u32>>());
+            match family[..] {
+                [_] => assert_eq!(fork, None, "a fork of one"),
+                _ => assert_eq!(fork.as_ref(), Some(family), "a fork is not what the brackets say"),
+            }
+        }
+        let forked = families.values().filter(|family| family.len() > 1).count();
+        assert_eq!(self.forks.len(), forked, "a fork without children");
     }
 
     /// Checks the order of siblings.
@@ -32,20 +45,50 @@ impl Sequence {
         }
     }
 
+    /// The anchor of each place, read from the brackets.
+    pub(crate) fn debug_anchors(&self) -> Vec<Anchor> {
+        let mut anchors = vec![Anchor::Start; self.places as usize];
+        for (key, family) in self.families(&self.leaves_in_order()) {
+            for place in family {
+                anchors[place as usize] = match (Anchor::Start.key() == key, key & 1 == 1) {
+                    (true, _) => Anchor::Start,
+                    (false, true) => Anchor::Right(PlaceIdx(key >> 1)),
+                    (false, false) => Anchor::Left(PlaceIdx(key >> 1)),
+                };
+            }
+        }
+        anchors
+    }
+
+    /// How many tokens there are.
+    pub(crate) fn token_count(&self) -> usize {
+        self.tree.leaves.iter().map(|(_, leaf)| leaf.tokens().len()).sum()
+    }
+
     /// Bytes held on the heap, spare capacity included; for the map of forks, which keeps its size to itself, the bytes
     /// of its entries.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let tree = &self.tree;
-        self.places.heap_bytes()
+        self.tree.leaves.heap_bytes()
+            + self.tree.nodes.heap_bytes()
+            + self.filing.heap_bytes()
             + self.origins.heap_bytes()
             + self.forks.values().map(|fork| size_of::<(u32, Siblings)>() + fork.heap_bytes()).sum::<usize>()
-            + tree.leaves.heap_bytes()
-            + tree.nodes.heap_bytes()
     }
 
-    /// Checks nodes, sums, links and the places' notes of leaves. Returns the tokens in order.
-    fn check_tree(&self) -> Vec<Token> {
+    fn leaves_in_order(&self) -> Vec<u32> {
+        if self.places == 0 {
+            return Vec::new();
+        }
+        std::iter::successors(Some(0), |&leaf| Some(self.tree.leaves[leaf].next).filter(|next| *next != NONE)).collect()
+    }
+
+    /// Checks nodes, sums, links, tokens and the filing. Returns the leaves in order.
+    fn check_tree(&self, weigh: &impl Weigh) -> Vec<u32> {
         let tree = &self.tree;
+        if self.places == 0 {
+            assert_eq!((tree.leaves.len(), tree.nodes.len(), tree.visible), (0, 0, 0), "an empty sequence has a tree");
+            return Vec::new();
+        }
         let mut layer = vec![tree.root];
         let mut seen = 0;
         for level in (1..=tree.height).rev() {
@@ -55,12 +98,12 @@ impl Sequence {
                 seen += 1;
                 assert_eq!(node.level, level, "a node stands at another level");
                 let children = node.children();
-                let least = if level == tree.height { 2 } else { NODE_CAPACITY / 2 };
+                let least = if level == tree.height { 2 } else { N / 2 };
                 assert!(children.len() >= least, "a node is too empty");
                 for (slot, &child) in children.iter().enumerate() {
                     let (parent, at, sum) = if level == 1 {
                         let leaf = &tree.leaves[child];
-                        (leaf.parent, leaf.at, leaf.sum())
+                        (leaf.parent, leaf.at, leaf.sum(weigh))
                     } else {
                         let node = &tree.nodes[child];
                         (node.parent, node.at, node.sum())
@@ -75,101 +118,89 @@ impl Sequence {
         }
         assert_eq!(seen, tree.nodes.len(), "a node hangs loose");
         assert_eq!(layer.len(), tree.leaves.len(), "a leaf hangs loose");
-        assert_eq!(layer[0], 0, "leaf 0 is not first");
+        assert_eq!(layer, self.leaves_in_order(), "the chain of leaves is broken");
+        let back = std::iter::successors(layer.last().copied(), |&leaf| {
+            Some(self.tree.leaves[leaf].previous).filter(|previous| *previous != NONE)
+        });
+        assert!(layer.iter().rev().copied().eq(back), "the chain of leaves is broken backwards");
 
-        let mut tokens = Vec::new();
-        for (position, &number) in layer.iter().enumerate() {
-            let leaf = &tree.leaves[number];
-            let next = layer.get(position + 1).copied().unwrap_or(NONE);
-            assert_eq!(leaf.next, next, "the chain of leaves is broken");
-            // A leaf splits when an insertion does not fit: it then holds at least this much.
-            let split = LEAF_CAPACITY + 1 - MAX_ADDED;
-            let least = if layer.len() == 1 { 1 } else { split / 2 };
-            assert!(leaf.tokens().len() >= least, "a leaf is too empty");
-            for &token in leaf.tokens() {
-                if token.place() != START {
-                    let place = &self.places[token.place()];
-                    let noted = match token.kind() {
-                        Kind::Place { .. } => place.leaf,
-                        Kind::Begin => place.begin_leaf,
-                        Kind::End => place.end_leaf,
-                    };
-                    assert_eq!(noted, number, "a token stands in another leaf than noted");
+        let mut whole = Sum::default();
+        for &number in &layer {
+            let tokens = tree.tokens(number);
+            assert!(!tokens.is_empty(), "a leaf is empty");
+            for token in tokens {
+                assert!(token.len() > 0, "a token without places");
+                assert!(!(token.begun() && token.begins() > 0), "a bracket between left children and their parent");
+                assert!(!(token.open() && token.ends() > 0), "a bracket between a parent and its right children");
+                for place in [token.start(), token.end() - 1] {
+                    assert_eq!(self.filing.leaf_of(place), number, "a place stands in another leaf than filed");
                 }
-                tokens.push(token);
+                whole = whole.then(Sum::of(*token, weigh));
             }
         }
-        let visible = tokens.iter().filter(|token| token.is_visible()).count();
-        assert_eq!(tree.visible(), visible, "the number of visible places is wrong");
-        tokens
+        assert_eq!((whole.visible, whole.extra), (tree.visible, tree.extra), "the totals are wrong");
+        assert_eq!((whole.net, whole.min), (0, 0), "the brackets are not balanced");
+        layer
     }
 
-    /// What the tree of places makes of anchors, the order of siblings and visibility alone. Checks the children fields on the way.
-    fn expected_tokens(&self) -> Vec<Token> {
-        let mut families: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (number, place) in self.places.iter() {
-            let anchor = place.anchor();
-            if let Anchor::Left(parent) | Anchor::Right(parent) = anchor {
-                assert!(parent.0 < number, "a place is older than its parent");
-            }
-            families.entry(anchor.key()).or_default().push(number);
-        }
-        for (key, fork) in &self.forks {
-            let ordered: Vec<u32> = fork.iter().collect();
-            let mut sorted = ordered.clone();
-            sorted.sort_unstable();
-            let family = families.insert(*key, ordered);
-            assert_eq!(family, Some(sorted), "a fork does not hold the siblings");
-        }
-        let forked = families.values().filter(|family| family.len() > 1).count();
-        assert_eq!(self.forks.len(), forked, "the forks hold too much or too little");
-
-        let family = |anchor: Anchor, noted: u32| {
-            let family = families.get(&anchor.key()).map_or(&[][..], Vec::as_slice);
-            match *family {
-                [] => assert_eq!(noted, NONE, "a child is noted that is none"),
-                [only] => assert_eq!(noted, only, "another only child is noted"),
-                _ => assert_eq!(noted, FORK, "a fork is not noted"),
-            }
-            family
+    fn check_cursor(&self, leaves: &[u32]) {
+        let Some(position) = leaves.iter().position(|leaf| *leaf == self.cursor.spot.leaf) else {
+            assert!(leaves.is_empty(), "the cursor is lost");
+            return;
         };
+        let Spot { leaf, slot } = self.cursor.spot;
+        assert!(slot < self.tree.tokens(leaf).len(), "the cursor is at no token");
+        let shown = |tokens: &[Token]| tokens.iter().map(|token| token.shown()).sum::<u32>();
+        let before = leaves[..position].iter().map(|leaf| shown(self.tree.tokens(*leaf))).sum::<u32>()
+            + shown(&self.tree.tokens(leaf)[..slot]);
+        assert!([before, NONE].contains(&self.cursor.before), "the cursor has miscounted");
+    }
 
-        /// One step of the traversal, on a stack of our own: the tree may be deep.
-        enum Step {
-            Enter(u32),
-            Token(Token),
+    /// The children of each anchor in their order, by its key, read from the brackets.
+    fn families(&self, leaves: &[u32]) -> BTreeMap<u32, Vec<u32>> {
+        /// The children between two brackets.
+        struct Frame {
+            /// `None` for left children: their parent comes behind them.
+            key: Option<u32>,
+            children: Vec<u32>,
         }
-        let mut tokens = Vec::new();
-        let mut stack: Vec<Step> = Vec::new();
-        let start = Token::new(START, Kind::Place { visible: false });
-        let enter = |&child: &u32| Step::Enter(child);
-        stack.extend(family(Anchor::Start, self.first).iter().rev().map(enter));
-        stack.push(Step::Token(start));
-        while let Some(step) = stack.pop() {
-            let number = match step {
-                Step::Token(token) => {
-                    tokens.push(token);
-                    continue;
+        let mut families = BTreeMap::new();
+        let mut family = |key: u32, children: Vec<u32>| {
+            assert!(!children.is_empty(), "brackets around nothing");
+            if key != Anchor::Start.key() {
+                assert!(children.iter().all(|child| key >> 1 < *child), "a place is older than its parent");
+            }
+            assert!(families.insert(key, children).is_none(), "a place stands twice");
+        };
+        let mut stack = vec![Frame { key: Some(Anchor::Start.key()), children: Vec::new() }];
+        let mut left: Option<Vec<u32>> = None;
+        for token in leaves.iter().flat_map(|leaf| self.tree.tokens(*leaf)) {
+            assert_eq!(token.begun(), left.is_some(), "left children are not noted");
+            if let Some(children) = left.take() {
+                family(Anchor::Left(PlaceIdx(token.start())).key(), children);
+            }
+            stack.extend((0..token.begins()).map(|_| Frame { key: None, children: Vec::new() }));
+            for place in token.start()..token.end() {
+                stack.last_mut().expect("the start's frame stays").children.push(place);
+                if place + 1 < token.end() || token.open() {
+                    let key = Some(Anchor::Right(PlaceIdx(place)).key());
+                    stack.push(Frame { key, children: Vec::new() });
                 }
-                Step::Enter(number) => number,
-            };
-            let place = &self.places[number];
-            let right = family(Anchor::Right(PlaceIdx(number)), place.right);
-            let left = family(Anchor::Left(PlaceIdx(number)), place.left);
-            assert_eq!(left.is_empty(), place.begin_leaf == NONE, "begin without left child");
-            assert_eq!(right.is_empty(), place.end_leaf == NONE, "end without right child");
-            // Pushed in reverse: what is pushed last comes first.
-            if !right.is_empty() {
-                stack.push(Step::Token(Token::new(number, Kind::End)));
             }
-            stack.extend(right.iter().rev().map(enter));
-            let visible = place.is_visible();
-            stack.push(Step::Token(Token::new(number, Kind::Place { visible })));
-            stack.extend(left.iter().rev().map(enter));
-            if !left.is_empty() {
-                stack.push(Step::Token(Token::new(number, Kind::Begin)));
+            for _ in 0..token.ends() {
+                assert!(left.is_none(), "a bracket between left children and their parent");
+                let frame = stack.pop().expect("the brackets are balanced");
+                match frame.key {
+                    Some(key) => family(key, frame.children),
+                    None => left = Some(frame.children),
+                }
             }
         }
-        tokens
+        assert!(left.is_none(), "left children without parent");
+        let Some(last) = stack.pop().filter(|_| stack.is_empty()) else { panic!("a bracket does not close") };
+        if self.places > 0 {
+            family(Anchor::Start.key(), last.children);
+        }
+        families
     }
 }

@@ -3,9 +3,8 @@
 //! A place is where an element stands or once stood. Order follows the Fugue tree of Weidner and Kleppmann, "The Art of
 //! the Fugue: Minimizing Interleaving in Collaborative Text Editing" (2023, arXiv:2305.00583):
 //! - A place names one parent place and a side of it; the sequence's start stands in for the parent at the very top.
-//! - Order is the in-order traversal: the subtrees of the left children in ascending stamp order, the place itself, the
-//!   subtrees of the right children in ascending stamp order. Stamps are the document's one order, so every replica
-//!   that holds the same places shows them in the same order, whatever came first.
+//! - Order is the in-order traversal: the subtrees of the left children in the document's one order, the place itself, the subtrees of the
+//!   right children likewise. So every replica that holds the same places shows them in the same order, whatever came first.
 //! - A local insert goes to the right of the place before it if that one has no right child yet, else to the left of
 //!   the place that follows that one. Hence what one author writes forward or backward stays together.
 //! - A place is never removed. It is visible or not.
@@ -15,23 +14,35 @@
 //! the sequence knows places only. And since authors may lie, a parent may be any place and siblings may be many: no
 //! shape of tree makes an operation slower than logarithmic.
 //!
-//! The tree is kept flat, as brackets in a B+-tree (`tree.rs`). Each place has a token of its own; its first left child
-//! makes it a `begin` token and its first right child an `end` token, and so every subtree's ends are at hand:
+//! # How it is kept
+//! The tree is written flat, as brackets, and the flat form in runs. A place with left children has a bracket `[` before their subtrees and a `]`
+//! behind them, right before itself; a place with right children has a `(` at itself and a `)` behind their subtrees:
 //! ```text
-//!   b ── left ──▶ a             begin(b) a b begin(d) c d f end(b)
+//!   b ── left ──▶ a             [ a ] b( [ c ] d f )
 //!   └─── right ─▶ d, f          A new right child of b goes behind the subtree of the sibling before it,
 //!   d ── left ──▶ c             or right behind b if it is the first.
 //! ```
-//! The sibling before it comes from an ordered map, which holds only children that have siblings: typing makes chains
-//! of only children, and those stand in the place itself.
+//! Places with successive numbers of which each is the first right child of the one before, and has no left children, are one token, whoever made
+//! them: what someone types is one, as are a thousand changes that type on where the last one ended. All brackets belong to a token too, the
+//! opening ones to the one behind them, the closing ones to the one before. So a token is four numbers (`token.rs`), a document has about as many
+//! as it has pieces, and nothing else is written of the tree: a place's parent, its children and the ends of its subtree are found by looking
+//! for matching brackets (`brackets.rs`). Only children that have siblings stand in a table of their own, in the one order
+//! (`siblings.rs`), since those must be searched.
+//!
+//! The tokens stand in a B+-tree (`tree.rs`), and a table in runs says in which leaf a place is (`filing.rs`). What an edit adds is balanced, so that
+//! the brackets' depth around it stays as it is, and only counts of visible places have to be told upwards. A cursor stays at the last edit: who
+//! types on does not search.
 
 mod arena;
+mod brackets;
 mod characters;
 mod check;
+mod filing;
 mod origins;
 mod siblings;
 #[cfg(test)]
 mod tests;
+mod token;
 mod tree;
 
 pub(crate) use characters::{Characters, Extra, Weigh};
@@ -42,19 +53,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::causality::{Causality, ChangeIdx};
-use arena::Arena;
+use filing::Filing;
 use origins::Origins;
 use siblings::Siblings;
-use tree::{Kind, MAX_ADDED, NONE, PLACE_BITS, Spot, Token, TokenTree};
+use token::Token;
+use tree::{NONE, Spot, Tree, descend};
 
-/// The most places that a sequence holds: their numbers fit a token's 30 bits, and the last is the start's. At some 60
-/// bytes a place, memory ends long before.
+/// The most places that a sequence holds: twice their number of brackets can be open at once, which is counted in 31 bits.
 pub(crate) const MAX_PLACES: usize = START as usize;
 
 /// Stands for the sequence's start where a place's number is wanted.
-const START: u32 = (1 << PLACE_BITS) - 1;
-/// In a place's child field: the children are two or more and stand in `Sequence::forks`.
-const FORK: u32 = NONE - 1;
+const START: u32 = (1 << 30) - 1;
+
+/// Tokens in a leaf: with the header, about half a kilobyte.
+const LEAF_TOKENS: usize = 32;
+/// Children of an inner node.
+const NODE_CHILDREN: usize = 16;
 
 /// A place's number: dense, in the order of insertion into this replica. It has no meaning outside.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -84,77 +98,67 @@ pub(crate) enum Anchor {
 }
 
 impl Anchor {
-    /// The parent's number and whether the side is right.
-    fn parts(self) -> (u32, bool) {
-        match self {
-            Self::Start => (START, true),
-            Self::Right(parent) => (parent.0, true),
-            Self::Left(parent) => (parent.0, false),
-        }
-    }
-
     /// Two children are siblings if their anchors' keys are equal.
     fn key(self) -> u32 {
-        let (parent, right) = self.parts();
-        parent << 1 | u32::from(right)
-    }
-}
-
-/// What is kept of a place.
-#[derive(Clone)]
-struct Place {
-    /// The anchor's key and whether the place is visible (bit 0).
-    origin: u32,
-    /// The leaf of the place's own token.
-    leaf: u32,
-    /// The leaf of its begin token. Invariant: `NONE` exactly while it has no left child.
-    begin_leaf: u32,
-    /// The leaf of its end token. Invariant: `NONE` exactly while it has no right child.
-    end_leaf: u32,
-    /// `NONE`, the only left child, or `FORK`.
-    left: u32,
-    /// `NONE`, the only right child, or `FORK`.
-    right: u32,
-}
-
-impl Place {
-    fn is_visible(&self) -> bool {
-        self.origin & 1 == 1
-    }
-
-    fn anchor(&self) -> Anchor {
-        let key = self.origin >> 1;
-        match (key >> 1, key & 1 == 1) {
-            (START, _) => Anchor::Start,
-            (parent, true) => Anchor::Right(PlaceIdx(parent)),
-            (parent, false) => Anchor::Left(PlaceIdx(parent)),
+        match self {
+            Self::Start => START << 1 | 1,
+            Self::Right(parent) => parent.0 << 1 | 1,
+            Self::Left(parent) => parent.0 << 1,
         }
     }
 }
 
-/// The places of one list or text, in order. Every operation costs O(log n) in the number of places, whatever the shape
-/// of the tree; memory is linear.
+/// The places of one list or text, in order. Every operation costs O(log n) in the number of tokens, for each token that it touches, whatever the
+/// shape of the tree; memory is linear in tokens.
+pub(crate) type Sequence = Engine<LEAF_TOKENS, NODE_CHILDREN>;
+
+/// A [`Sequence`] with `L` tokens in a leaf and `N` children in a node.
 #[derive(Clone)]
-pub(crate) struct Sequence {
-    places: Arena<Place>,
+pub(crate) struct Engine<const L: usize, const N: usize> {
+    tree: Tree<L, N>,
+    /// Where the last edit was.
+    cursor: Cursor,
+    /// The leaf of each place.
+    filing: Filing,
     /// Which unit of which change made each place.
     origins: Origins,
-    /// Like a place's `right`, for the sequence's start.
-    first: u32,
     /// The children that have siblings, by their anchor's key.
     forks: BTreeMap<u32, Siblings>,
-    tree: TokenTree,
+    /// Number of places.
+    places: u32,
 }
 
-impl Sequence {
+/// A token. Invariant: there is one at the spot, unless the sequence is empty.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    spot: Spot,
+    /// Number of visible places before the token, or `NONE` if nobody has asked.
+    before: u32,
+}
+
+impl Cursor {
+    /// At `slot` of the same leaf, with `shown` visible places in between.
+    fn forward(self, slot: usize, shown: u32) -> Self {
+        let before = if self.before == NONE { NONE } else { self.before + shown };
+        Self { spot: Spot { slot, ..self.spot }, before }
+    }
+
+    fn back(self, slot: usize, shown: u32) -> Self {
+        let before = if self.before == NONE { NONE } else { self.before - shown };
+        Self { spot: Spot { slot, ..self.spot }, before }
+    }
+}
+
+impl<const L: usize, const N: usize> Engine<L, N> {
     /// A sequence without places.
     pub(crate) fn new() -> Self {
         Self {
-            places: Arena::new(),
+            tree: Tree::new(),
+            cursor: Cursor { spot: Spot { leaf: 0, slot: 0 }, before: 0 },
+            filing: Filing::default(),
             origins: Origins::default(),
-            first: NONE,
             forks: BTreeMap::new(),
-            tree: TokenTree::new(Token::new(START, Kind::Place { visible: false })),
+            places: 0,
         }
     }
 
@@ -167,128 +171,366 @@ impl Sequence {
     pub(crate) fn insert(
         &mut self,
         causality: &impl Causality,
-        _weigh: &impl Weigh,
+        weigh: &impl Weigh,
         anchor: Anchor,
         change: ChangeIdx,
         offset: u32,
         len: u32,
         visible: bool,
     ) -> PlaceIdx {
-        assert!(len >= 1 && self.places.len() + len as usize <= MAX_PLACES, "a sequence's places are exhausted");
-        let first = self.places.len() as u32;
+        let first = self.places;
+        assert!(len >= 1 && len as usize <= MAX_PLACES - first as usize, "a sequence's places are exhausted");
+        if let Anchor::Left(parent) | Anchor::Right(parent) = anchor {
+            assert!(parent.0 < first, "an anchor names a place that is there");
+        }
+        let chain = Token::chain(first, len, visible);
+        if first == 0 {
+            self.tree.plant(chain);
+        } else if !self.put_only_child(weigh, anchor, chain) {
+            self.put_sibling(causality, weigh, anchor, (change, offset), chain);
+        }
+        self.places += len;
         self.origins.push(first, change, offset, len);
-        self.insert_one(causality, anchor, visible);
-        let mut head = first;
-        let mut left = len - 1;
-        // A batch needs two tokens a place, and they stand together: those of the places, then, from the inside out, the
-        // ends of the subtrees that each place but the last, and the one before the batch, have now.
-        let mut tokens = Vec::with_capacity(MAX_ADDED);
-        while left > 0 {
-            tokens.clear();
-            let mut before = head;
-            let batch = left.min(MAX_ADDED as u32 / 2);
-            left -= batch;
-            for _ in 0..batch {
-                let anchor = Anchor::Right(PlaceIdx(before));
-                before = self.push(anchor, visible);
-                self.set_children(anchor, before);
-                tokens.push(Token::new(before, Kind::Place { visible }));
-            }
-            let inner = (head + 1..before).rev();
-            tokens.extend(inner.map(|place| Token::new(place, Kind::End)));
-            tokens.push(Token::new(head, Kind::End));
-            self.put(after(self.spot(head)), &tokens);
-            head = before;
+        let leaf = self.cursor.spot.leaf;
+        self.filing.append(len, leaf);
+        if visible {
+            self.tree.count(leaf, true, len, weigh.weigh(first..first + len));
         }
         PlaceIdx(first)
     }
 
-    fn insert_one(&mut self, causality: &impl Causality, anchor: Anchor, visible: bool) {
-        let (parent, right) = anchor.parts();
-        let siblings = match (parent, right) {
-            (START, _) => self.first,
-            (parent, true) => self.places[parent].right,
-            (parent, false) => self.places[parent].left,
-        };
-        let number = self.push(anchor, visible);
-        let own = Token::new(number, Kind::Place { visible });
-        if siblings == NONE {
-            self.set_children(anchor, number);
-            let spot = self.spot(parent);
-            match anchor {
-                Anchor::Start => self.put(after(spot), &[own]),
-                Anchor::Right(_) => self.put(after(spot), &[own, Token::new(parent, Kind::End)]),
-                Anchor::Left(_) => self.put(spot, &[Token::new(parent, Kind::Begin), own]),
+    /// Puts a chain where its anchor has no child yet, and answers true; else nothing happens.
+    fn put_only_child(&mut self, weigh: &impl Weigh, anchor: Anchor, mut chain: Token) -> bool {
+        match anchor {
+            Anchor::Start => return false,
+            Anchor::Right(PlaceIdx(parent)) => {
+                self.locate(parent);
+                let token = self.tree.token_mut(self.cursor.spot);
+                if parent + 1 < token.end() || token.open() {
+                    return false;
+                }
+                if token.end() == chain.start() && token.visible() == chain.visible() {
+                    token.extend(chain.len());
+                    return true;
+                }
+                self.make_room(weigh, 1);
+                let ends = self.tree.token_mut(self.cursor.spot).open_up();
+                // The parent's own bracket closes first of all behind it.
+                chain.set_ends(chain.ends() + 1 + ends);
+                self.put_behind(chain);
             }
-            return;
-        }
-        if siblings != FORK {
-            self.forks.insert(anchor.key(), Siblings::new(siblings));
-            self.set_children(anchor, FORK);
-        }
-        let origins = &self.origins;
-        let own_origin = origins.of(number);
-        let before = |sibling: u32| compare(causality, origins.of(sibling), own_origin) == Ordering::Less;
-        let fork = self.forks.get_mut(&anchor.key()).expect("a place marked as a fork has siblings");
-        let spot = match fork.insert(number, before) {
-            Some(sibling) => {
-                let leaf = self.places[sibling].end_leaf;
-                match leaf {
-                    NONE => self.spot(sibling),
-                    leaf => self.tree.find(leaf, Token::new(sibling, Kind::End)),
+            Anchor::Left(PlaceIdx(parent)) => {
+                self.locate(parent);
+                let token = self.tree.token(self.cursor.spot);
+                // The bracket that closes behind the chain is the parent's, and so is the innermost that opens before.
+                chain.set_ends(chain.ends() + 1);
+                if token.start() < parent {
+                    self.make_room(weigh, 2);
+                    let mut rest = self.tree.token_mut(self.cursor.spot).split_off(parent);
+                    rest.begin();
+                    chain.set_begins(1);
+                    self.put_behind(chain);
+                    let Spot { leaf, slot } = self.cursor.spot;
+                    self.tree.put(Spot { leaf, slot: slot + 1 }, rest);
+                } else if token.begun() {
+                    return false;
+                } else {
+                    self.make_room(weigh, 1);
+                    let begins = self.tree.token_mut(self.cursor.spot).begin();
+                    chain.set_begins(begins + 1);
+                    self.tree.put(self.cursor.spot, chain);
                 }
             }
-            None if right => self.spot(parent),
-            None => {
-                let leaf = self.places[parent].begin_leaf;
-                self.tree.find(leaf, Token::new(parent, Kind::Begin))
+        }
+        true
+    }
+
+    /// Puts a chain where its anchor has children, among them by its first unit.
+    fn put_sibling(
+        &mut self,
+        causality: &impl Causality,
+        weigh: &impl Weigh,
+        anchor: Anchor,
+        unit: Origin,
+        mut chain: Token,
+    ) {
+        let key = anchor.key();
+        if !self.forks.contains_key(&key) {
+            let only = self.only_child(anchor);
+            self.forks.insert(key, Siblings::new(only));
+        }
+        let origins = &self.origins;
+        let before = |sibling: u32| compare(causality, origins.of(sibling), unit) == Ordering::Less;
+        let siblings = self.forks.get_mut(&key).expect("it was put there if it was not");
+        if let Some(sibling) = siblings.insert(chain.start(), before) {
+            let inside = self.go_to_end(sibling);
+            self.make_room(weigh, 1);
+            let token = self.tree.token_mut(self.cursor.spot);
+            let outside = token.ends() - inside;
+            token.set_ends(inside);
+            chain.set_ends(chain.ends() + outside);
+            return self.put_behind(chain);
+        }
+        match anchor {
+            Anchor::Start => {
+                self.cursor = Cursor { spot: Spot { leaf: 0, slot: 0 }, before: 0 };
+                self.make_room(weigh, 1);
+                self.tree.put(self.cursor.spot, chain);
+            }
+            Anchor::Right(PlaceIdx(parent)) => {
+                self.locate(parent);
+                let token = self.tree.token(self.cursor.spot);
+                if parent + 1 < token.end() {
+                    self.make_room(weigh, 2);
+                    let rest = self.tree.token_mut(self.cursor.spot).split_off(parent + 1);
+                    self.put_behind(chain);
+                    let Spot { leaf, slot } = self.cursor.spot;
+                    self.tree.put(Spot { leaf, slot: slot + 1 }, rest);
+                } else {
+                    self.make_room(weigh, 1);
+                    self.put_behind(chain);
+                }
+            }
+            Anchor::Left(PlaceIdx(parent)) => {
+                let (spot, begin) = self.opening_of(parent);
+                self.cursor = Cursor { spot, before: NONE };
+                self.make_room(weigh, 1);
+                let token = self.tree.token_mut(self.cursor.spot);
+                chain.set_begins(begin);
+                token.set_begins(token.begins() - begin);
+                self.tree.put(self.cursor.spot, chain);
+            }
+        }
+    }
+
+    /// Puts a token behind the cursor's, and the cursor there. There must be room.
+    fn put_behind(&mut self, token: Token) {
+        let shown = self.tree.token(self.cursor.spot).shown();
+        self.cursor = self.cursor.forward(self.cursor.spot.slot + 1, shown);
+        self.tree.put(self.cursor.spot, token);
+    }
+
+    /// Makes room for `more` tokens beside the cursor's.
+    fn make_room(&mut self, weigh: &impl Weigh, more: usize) {
+        let filing = &mut self.filing;
+        self.cursor.spot = self.tree.room(weigh, self.cursor.spot, more, |token, leaf| {
+            filing.refile(token.start()..token.end(), leaf);
+        });
+    }
+
+    /// The only child at an anchor that has one.
+    fn only_child(&mut self, anchor: Anchor) -> u32 {
+        let root = match anchor {
+            Anchor::Start => self.tree.root_of(Spot { leaf: 0, slot: 0 }, 0),
+            Anchor::Right(PlaceIdx(parent)) => {
+                self.locate(parent);
+                let spot = self.cursor.spot;
+                if parent + 1 < self.tree.token(spot).end() {
+                    return parent + 1;
+                }
+                self.tree.next(spot).and_then(|next| self.tree.root_of(next, 0))
+            }
+            Anchor::Left(PlaceIdx(parent)) => {
+                let (spot, begin) = self.opening_of(parent);
+                self.tree.root_of(spot, begin)
             }
         };
-        self.put(after(spot), &[own]);
+        root.expect("the brackets around a subtree close")
+    }
+
+    /// The bracket before the left children of a place that has some.
+    fn opening_of(&mut self, place: u32) -> (Spot, u32) {
+        self.locate(place);
+        self.tree.opening(self.cursor.spot).expect("a bracket that closes has opened")
+    }
+
+    /// Moves the cursor to the last token of the subtrees on a place's right (to its own if it has none) and answers how many of the
+    /// brackets that close there belong to these and to the place.
+    fn go_to_end(&mut self, place: u32) -> u32 {
+        self.locate(place);
+        let token = self.tree.token(self.cursor.spot);
+        let opens = token.end() - 1 - place + u32::from(token.open());
+        if opens <= token.ends() {
+            return opens;
+        }
+        let open = opens - token.ends();
+        let (spot, ends) = self.tree.close(self.cursor.spot, open as i32).expect("a bracket that opens closes");
+        self.cursor = Cursor { spot, before: NONE };
+        ends
+    }
+
+    /// Moves the cursor to the token that holds a place.
+    fn locate(&mut self, place: u32) {
+        let Spot { leaf, slot } = self.cursor.spot;
+        let tokens = self.tree.tokens(leaf);
+        let here = tokens[slot];
+        if here.contains(place) {
+            return;
+        }
+        if tokens.get(slot + 1).is_some_and(|next| next.contains(place)) {
+            self.cursor = self.cursor.forward(slot + 1, here.shown());
+            return;
+        }
+        if slot > 0 && tokens[slot - 1].contains(place) {
+            self.cursor = self.cursor.back(slot - 1, tokens[slot - 1].shown());
+            return;
+        }
+        let found = self.spot(place);
+        let shown = |tokens: &[Token]| tokens.iter().map(|token| token.shown()).sum::<u32>();
+        self.cursor = match found {
+            Spot { leaf: same, slot: further } if same == leaf && further > slot => {
+                self.cursor.forward(further, shown(&tokens[slot..further]))
+            }
+            Spot { leaf: same, slot: further } if same == leaf => {
+                self.cursor.back(further, shown(&tokens[further..slot]))
+            }
+            spot => Cursor { spot, before: NONE },
+        };
+    }
+
+    /// The token that holds a place.
+    fn spot(&self, place: u32) -> Spot {
+        let leaf = self.filing.leaf_of(place);
+        let slot = self.tree.tokens(leaf).iter().position(|token| token.contains(place));
+        Spot { leaf, slot: slot.expect("every token that goes to another leaf is refiled") }
     }
 
     /// Hides the places of a range of numbers. Answers how many of them were visible. `told` hears of each maximal stretch that
     /// went: its index at that moment and its length; a stretch beside the last one told lengthens that.
     pub(crate) fn hide(
         &mut self,
-        _weigh: &impl Weigh,
+        weigh: &impl Weigh,
         places: Range<u32>,
         mut told: Option<&mut Vec<(usize, usize)>>,
     ) -> u32 {
         let mut hidden = 0;
-        for place in places.map(PlaceIdx) {
-            if !self.is_visible(place) {
-                continue;
-            }
-            hidden += 1;
-            if let Some(told) = told.as_deref_mut() {
-                let index = self.index_of(place);
-                match told.last_mut() {
-                    Some((first, len)) if *first == index => *len += 1,
-                    Some((first, len)) if *first == index + 1 => (*first, *len) = (index, *len + 1),
-                    _ => told.push((index, 1)),
+        let mut from = places.start;
+        while from < places.end {
+            self.locate(from);
+            let token = self.tree.token(self.cursor.spot);
+            let to = token.end().min(places.end);
+            if token.visible() {
+                if let Some(told) = told.as_deref_mut() {
+                    let index = (self.before_cursor() + (from - token.start())) as usize;
+                    let gone = (to - from) as usize;
+                    match told.last_mut() {
+                        Some((first, len)) if *first == index => *len += gone,
+                        Some((first, len)) if *first == index + gone => (*first, *len) = (index, *len + gone),
+                        _ => told.push((index, gone)),
+                    }
                 }
+                self.turn(weigh, from..to, false);
+                hidden += to - from;
             }
-            self.set_visible(place, false);
+            from = to;
         }
         hidden
     }
 
     /// Shows a place.
-    pub(crate) fn show(&mut self, _weigh: &impl Weigh, place: PlaceIdx) {
-        self.set_visible(place, true);
+    pub(crate) fn show(&mut self, weigh: &impl Weigh, place: PlaceIdx) {
+        self.locate(place.0);
+        if !self.tree.token(self.cursor.spot).visible() {
+            self.turn(weigh, place.0..place.0 + 1, true);
+        }
     }
 
-    fn set_visible(&mut self, place: PlaceIdx, visible: bool) {
-        let spot = self.spot(place.0);
-        self.tree.set_visible(spot, visible);
-        let origin = &mut self.places[place.0].origin;
-        *origin = *origin & !1 | u32::from(visible);
+    /// Shows hidden places, or hides visible ones, of the cursor's token.
+    fn turn(&mut self, weigh: &impl Weigh, places: Range<u32>, visible: bool) {
+        let token = self.tree.token(self.cursor.spot);
+        match (places.start == token.start(), places.end == token.end()) {
+            (true, true) => self.turn_token(visible),
+            (true, false) => self.turn_front(weigh, places.end, visible),
+            (false, true) => self.turn_back(weigh, places.start, visible),
+            (false, false) => {
+                self.make_room(weigh, 2);
+                let lower = self.tree.token_mut(self.cursor.spot);
+                let mut middle = lower.split_off(places.start);
+                let upper = middle.split_off(places.end);
+                middle.set_visible(visible);
+                self.put_behind(middle);
+                let Spot { leaf, slot } = self.cursor.spot;
+                self.tree.put(Spot { leaf, slot: slot + 1 }, upper);
+            }
+        }
+        // A leaf that had to be split has been counted anew, as it was before.
+        let leaf = self.cursor.spot.leaf;
+        self.tree.count(leaf, visible, places.end - places.start, weigh.weigh(places));
+    }
+
+    /// Turns the cursor's whole token, and joins it with its neighbours.
+    fn turn_token(&mut self, visible: bool) {
+        let Spot { leaf, slot } = self.cursor.spot;
+        let tokens = self.tree.leaves[leaf].tokens_mut();
+        tokens[slot].set_visible(visible);
+        let mut token = tokens[slot];
+        if let Some(&next) = tokens.get(slot + 1)
+            && next.visible() == visible
+            && token.continues_in(next)
+        {
+            token.join(next);
+            tokens[slot] = token;
+            self.tree.take(Spot { leaf, slot: slot + 1 });
+        }
+        if slot == 0 {
+            return;
+        }
+        let previous = self.tree.token(Spot { leaf, slot: slot - 1 });
+        if previous.visible() == visible && previous.continues_in(token) {
+            self.tree.token_mut(Spot { leaf, slot: slot - 1 }).join(token);
+            self.tree.take(Spot { leaf, slot });
+            self.cursor = self.cursor.back(slot - 1, previous.shown());
+        }
+    }
+
+    /// Turns the first places of the cursor's token, up to `to`.
+    fn turn_front(&mut self, weigh: &impl Weigh, to: u32, visible: bool) {
+        let Spot { leaf, slot } = self.cursor.spot;
+        let tokens = self.tree.leaves[leaf].tokens_mut();
+        if let Some([previous, token]) = slot.checked_sub(1).and_then(|slot| tokens.get_mut(slot..slot + 2))
+            && previous.visible() == visible
+            && previous.continues_in(*token)
+        {
+            let shown = if visible { to - token.start() } else { 0 };
+            Token::shift(previous, token, to);
+            self.cursor = self.cursor.forward(slot, shown);
+            return;
+        }
+        self.make_room(weigh, 1);
+        let front = self.tree.token_mut(self.cursor.spot);
+        let rest = front.split_off(to);
+        front.set_visible(visible);
+        self.put_behind(rest);
+    }
+
+    /// Turns the last places of the cursor's token, from `from` on.
+    fn turn_back(&mut self, weigh: &impl Weigh, from: u32, visible: bool) {
+        let Spot { leaf, slot } = self.cursor.spot;
+        let tokens = self.tree.leaves[leaf].tokens_mut();
+        if let Some([token, next]) = tokens.get_mut(slot..slot + 2)
+            && next.visible() == visible
+            && token.continues_in(*next)
+        {
+            return Token::shift(token, next, from);
+        }
+        self.make_room(weigh, 1);
+        let mut back = self.tree.token_mut(self.cursor.spot).split_off(from);
+        back.set_visible(visible);
+        let Spot { leaf, slot } = self.cursor.spot;
+        self.tree.put(Spot { leaf, slot: slot + 1 }, back);
+    }
+
+    /// Number of visible places before the cursor's token.
+    fn before_cursor(&mut self) -> u32 {
+        if self.cursor.before == NONE {
+            self.cursor.before = self.tree.visible_before(self.cursor.spot);
+        }
+        self.cursor.before
     }
 
     /// Whether a place counts in indexes.
     pub(crate) fn is_visible(&self, place: PlaceIdx) -> bool {
-        self.places[place.0].is_visible()
+        self.tree.token(self.spot(place.0)).visible()
     }
 
     /// The unit that made a place: its change and its offset there. O(log n).
@@ -304,145 +546,159 @@ impl Sequence {
 
     /// Number of visible places.
     pub(crate) fn visible_len(&self) -> usize {
-        self.tree.visible()
+        self.tree.visible as usize
     }
 
     /// Number of places, visible or not.
     pub(crate) fn place_count(&self) -> usize {
-        self.places.len()
+        self.places as usize
     }
 
     /// The visible place that has `index` visible places before it.
     pub(crate) fn place_at(&self, index: usize) -> Option<PlaceIdx> {
-        let spot = self.tree.nth_visible(index)?;
-        Some(PlaceIdx(self.tree.token(spot).place()))
+        let Cursor { spot, before } = self.seek(index)?;
+        Some(PlaceIdx(self.tree.token(spot).start() + (index as u32 - before)))
     }
 
     /// Number of visible places before a place, which may itself be invisible.
     pub(crate) fn index_of(&self, place: PlaceIdx) -> usize {
-        self.tree.visible_before(self.spot(place.0))
+        let spot = self.spot(place.0);
+        let token = self.tree.token(spot);
+        let within = if token.visible() { place.0 - token.start() } else { 0 };
+        (self.tree.visible_before(spot) + within) as usize
     }
 
     /// Where a local insert goes that shall have `index` visible places before it (Fugue's rule, see above). An index
-    /// beyond the end means the end.
+    /// beyond the end means the end. Moves the cursor there: next to the last edit it costs O(1) amortized.
     pub(crate) fn anchor_for(&mut self, index: usize) -> Anchor {
-        let before = index.min(self.visible_len()).checked_sub(1);
-        let spot = before.and_then(|index| self.tree.nth_visible(index));
-        let (spot, anchor, children) = match spot {
-            None => (self.spot(START), Anchor::Start, self.first),
-            Some(spot) => {
-                let origin = self.tree.token(spot).place();
-                let children = self.places[origin].right;
-                (spot, Anchor::Right(PlaceIdx(origin)), children)
-            }
+        let Some(cursor) = index.min(self.visible_len()).checked_sub(1).and_then(|before| {
+            let cursor = self.seek(before)?;
+            self.cursor = cursor;
+            Some((cursor, before as u32))
+        }) else {
+            return match self.places {
+                0 => Anchor::Start,
+                _ => Anchor::Left(PlaceIdx(self.tree.token(Spot { leaf: 0, slot: 0 }).start())),
+            };
         };
-        if children == NONE {
-            return anchor;
+        let (Cursor { spot, before }, index) = cursor;
+        let token = self.tree.token(spot);
+        let origin = token.start() + (index - before);
+        if origin + 1 < token.end() {
+            return Anchor::Left(PlaceIdx(origin + 1));
         }
-        let next = self.tree.next_place(spot);
-        let next = next.expect("the origin has a right child, which stands behind it");
-        Anchor::Left(PlaceIdx(next.place()))
+        if !token.open() {
+            return Anchor::Right(PlaceIdx(origin));
+        }
+        let next = self.tree.next(spot).expect("a right child stands behind its parent");
+        Anchor::Left(PlaceIdx(self.tree.token(next).start()))
+    }
+
+    /// The token that holds the visible place with `index` others before it.
+    fn seek(&self, index: usize) -> Option<Cursor> {
+        if index >= self.visible_len() {
+            return None;
+        }
+        let index = index as u32;
+        let Cursor { spot: Spot { leaf, mut slot }, mut before } = self.cursor;
+        if before != NONE {
+            let tokens = self.tree.tokens(leaf);
+            while index < before && slot > 0 {
+                slot -= 1;
+                before -= tokens[slot].shown();
+            }
+            if index >= before {
+                let mut left = index - before;
+                if let Some(steps) = descend(tokens[slot..].iter().map(|token| token.shown()), &mut left) {
+                    return Some(Cursor { spot: Spot { leaf, slot: slot + steps }, before: index - left });
+                }
+            }
+        }
+        let (spot, before) = self.tree.nth_visible(index)?;
+        Some(Cursor { spot, before })
     }
 
     /// The visible places in order from an index on, as maximal ranges of successive numbers. Finding the first is O(log n).
     pub(crate) fn runs_from(&self, index: usize) -> impl Iterator<Item = Range<u32>> + '_ {
-        let mut places = self.tree.visible_from(self.tree.nth_visible(index)).peekable();
+        let first = self.seek(index);
+        let mut skip = first.map_or(0, |cursor| index as u32 - cursor.before);
+        let mut tokens = self.tree.visible_from(first.map(|cursor| cursor.spot)).peekable();
         std::iter::from_fn(move || {
-            let first = places.next()?;
-            let mut end = first + 1;
-            while places.next_if_eq(&end).is_some() {
-                end += 1;
+            let token = tokens.next()?;
+            let first = token.start() + std::mem::take(&mut skip);
+            let mut end = token.end();
+            while let Some(next) = tokens.next_if(|next| next.start() == end) {
+                end = next.end();
             }
             Some(first..end)
         })
     }
 
-    /// What the visible places before an index weigh beyond one each.
+    /// What the visible places before an index weigh beyond one each. O(log n).
     pub(crate) fn extra_before(&self, weigh: &impl Weigh, index: usize) -> Extra {
-        let mut left = index;
+        if index >= self.visible_len() {
+            return self.tree.extra;
+        }
+        let mut left = index as u32;
         let mut sum = Extra::default();
-        for run in self.runs_from(0) {
-            let len = run.len().min(left);
-            sum = sum + weigh.weigh(run.start..run.start + len as u32);
-            left -= len;
-            if left == 0 {
-                break;
+        let mut child = self.tree.root;
+        for _ in 0..self.tree.height {
+            let node = &self.tree.nodes[child];
+            let slot = descend(node.visible().iter().copied(), &mut left).expect("the index is below the sum");
+            sum = node.extra()[..slot].iter().fold(sum, |sum, extra| sum + *extra);
+            child = node.children()[slot];
+        }
+        for token in self.tree.tokens(child) {
+            let shown = token.shown().min(left);
+            if shown > 0 {
+                sum = sum + weigh.weigh(token.start()..token.start() + shown);
+                left -= shown;
             }
         }
         sum
     }
 
-    /// The index of the visible place that covers a byte of the UTF-8 of all, or the length if there is none.
+    /// The index of the visible place that covers a byte of the UTF-8 of all, or the length if there is none. O(log n).
     pub(crate) fn index_of_utf8(&self, weigh: &impl Weigh, byte: usize) -> usize {
         self.index_by(weigh, byte, |extra| extra.utf8)
     }
 
-    /// The index of the visible place that covers a unit of the UTF-16 of all, or the length if there is none.
+    /// The index of the visible place that covers a unit of the UTF-16 of all, or the length if there is none. O(log n).
     pub(crate) fn index_of_utf16(&self, weigh: &impl Weigh, unit: usize) -> usize {
         self.index_by(weigh, unit, |extra| extra.utf16)
     }
 
     fn index_by(&self, weigh: &impl Weigh, position: usize, of: impl Fn(Extra) -> u32) -> usize {
-        let mut before = 0;
-        for (index, place) in self.runs_from(0).flatten().enumerate() {
-            before += 1 + of(weigh.weigh(place..place + 1)) as usize;
-            if before > position {
-                return index;
+        if position >= self.visible_len() + of(self.tree.extra) as usize {
+            return self.visible_len();
+        }
+        // Less than the sum of two numbers of 32 bits, but of one too: a text has at most 4 GiB of UTF-8.
+        let mut left = position as u32;
+        let mut index = 0;
+        let mut child = self.tree.root;
+        for _ in 0..self.tree.height {
+            let node = &self.tree.nodes[child];
+            let sizes = node.visible().iter().zip(node.extra()).map(|(visible, extra)| visible + of(*extra));
+            let slot = descend(sizes, &mut left).expect("the position is below the sum");
+            index += node.visible()[..slot].iter().sum::<u32>();
+            child = node.children()[slot];
+        }
+        for token in self.tree.tokens(child).iter().filter(|token| token.visible()) {
+            let size = |places: u32| places + of(weigh.weigh(token.start()..token.start() + places));
+            let whole = size(token.len());
+            if left >= whole {
+                left -= whole;
+                index += token.len();
+                continue;
             }
+            // The most places that end at or before the position.
+            let (mut low, mut high) = (0, token.len());
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if size(middle) <= left { low = middle } else { high = middle }
+            }
+            return (index + low) as usize;
         }
         self.visible_len()
     }
-
-    /// Where a place's own token (or the start's) stands.
-    fn spot(&self, place: u32) -> Spot {
-        if place == START {
-            return Spot { leaf: 0, slot: 0 };
-        }
-        let held = &self.places[place];
-        let visible = held.is_visible();
-        self.tree.find(held.leaf, Token::new(place, Kind::Place { visible }))
-    }
-
-    /// Adds a place to the table only.
-    fn push(&mut self, anchor: Anchor, visible: bool) -> u32 {
-        let number = self.places.len();
-        let place = Place {
-            origin: anchor.key() << 1 | u32::from(visible),
-            leaf: NONE,
-            begin_leaf: NONE,
-            end_leaf: NONE,
-            left: NONE,
-            right: NONE,
-        };
-        self.places.push(place);
-        number as u32
-    }
-
-    fn set_children(&mut self, anchor: Anchor, children: u32) {
-        match anchor {
-            Anchor::Start => self.first = children,
-            Anchor::Right(parent) => self.places[parent.0].right = children,
-            Anchor::Left(parent) => self.places[parent.0].left = children,
-        }
-    }
-
-    /// Inserts tokens into the tree and keeps the places' notes of their leaves.
-    fn put(&mut self, spot: Spot, tokens: &[Token]) {
-        let places = &mut self.places;
-        self.tree.insert(spot, tokens, |token, leaf| {
-            // The start is not moved: it stands first in leaf 0, and a split keeps the lower half where it is.
-            if let Some(place) = places.get_mut(token.place()) {
-                match token.kind() {
-                    Kind::Place { .. } => place.leaf = leaf,
-                    Kind::Begin => place.begin_leaf = leaf,
-                    Kind::End => place.end_leaf = leaf,
-                }
-            }
-        });
-    }
-}
-
-/// The spot behind a token.
-fn after(spot: Spot) -> Spot {
-    Spot { slot: spot.slot + 1, ..spot }
 }

@@ -1,85 +1,20 @@
-//! An insert-only B+-tree over tokens: the flat form of the Fugue tree that `super` keeps.
+//! A B+-tree over tokens: the flat form of the Fugue tree that `super` keeps.
 //!
 //! Rules:
-//! - A token never leaves the tree, so nodes only ever split, always in the middle. The height is therefore logarithmic
-//!   whatever the order of insertion, with no randomness that an attacker could guess.
-//! - Leaves and inner nodes lie in two arenas and know their parent and their slot in it, so that a token's rank is
-//!   found by climbing from its leaf. Whoever owns the tokens remembers each token's leaf; [`TokenTree::insert`] reports
-//!   every token that lands in a leaf.
-//! - For each child an inner node keeps the number of visible places below (select and rank) and one bit that says
-//!   whether there is a place at all (a jump over long runs of brackets).
+//! - Leaves never become empty and nodes only ever split, inner nodes in the middle. The height is therefore logarithmic in the number of
+//!   leaves whatever the order of insertion, with no randomness that an attacker could guess.
+//! - Leaves and inner nodes lie in two arenas and know their parent and their slot in it, so that a token's rank is found by climbing from its
+//!   leaf. Leaf 0 stays the first.
+//! - For each child an inner node keeps a [`Sum`]. What edits insert is balanced, so that only splits touch the sums' brackets.
 
 use super::arena::Arena;
+use super::characters::{Extra, Weigh};
+use super::token::Token;
 
-/// Tokens in a leaf: with the header, 256 bytes.
-pub(super) const LEAF_CAPACITY: usize = 61;
-/// Tokens that one insertion may add: they fit beside the larger half of a full leaf.
-pub(super) const MAX_ADDED: usize = LEAF_CAPACITY / 2;
-/// Children of an inner node: one bit each in a `u32`.
-pub(super) const NODE_CAPACITY: usize = 32;
 /// No leaf or node has this number.
 pub(super) const NONE: u32 = u32::MAX;
-/// The bits of a token that remain for the number of its place.
-pub(super) const PLACE_BITS: u32 = 30;
 
-const HIDDEN: u32 = 0;
-const VISIBLE: u32 = 1;
-const BEGIN: u32 = 2;
-const END: u32 = 3;
-
-/// What a token says about its place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// The place itself stands here.
-    Place {
-        /// Whether it counts in indexes.
-        visible: bool,
-    },
-    /// The subtrees of the place's left children start here.
-    Begin,
-    /// The subtrees of the place's right children end here.
-    End,
-}
-
-/// A place's number and a [`Kind`] in four bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Token(u32);
-
-impl Token {
-    pub(super) const fn new(place: u32, kind: Kind) -> Self {
-        debug_assert!(place < 1 << PLACE_BITS);
-        let kind = match kind {
-            Kind::Place { visible: false } => HIDDEN,
-            Kind::Place { visible: true } => VISIBLE,
-            Kind::Begin => BEGIN,
-            Kind::End => END,
-        };
-        Self(place << 2 | kind)
-    }
-
-    pub(super) fn place(self) -> u32 {
-        self.0 >> 2
-    }
-
-    pub(super) fn kind(self) -> Kind {
-        match self.0 & 3 {
-            HIDDEN => Kind::Place { visible: false },
-            VISIBLE => Kind::Place { visible: true },
-            BEGIN => Kind::Begin,
-            _ => Kind::End,
-        }
-    }
-
-    fn is_place(self) -> bool {
-        self.0 & 2 == 0
-    }
-
-    pub(super) fn is_visible(self) -> bool {
-        self.0 & 3 == VISIBLE
-    }
-}
-
-/// A token's position: its leaf and the slot in it. Good until the next insertion.
+/// A token's position: its leaf and the slot in it. Good until the next edit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Spot {
     pub(super) leaf: u32,
@@ -87,48 +22,88 @@ pub(super) struct Spot {
 }
 
 #[derive(Clone)]
-pub(super) struct Leaf {
+pub(super) struct Leaf<const L: usize> {
     pub(super) parent: u32,
     /// The leaf that follows in order.
     pub(super) next: u32,
+    /// The leaf before.
+    pub(super) previous: u32,
     pub(super) at: u16,
     len: u16,
-    tokens: [Token; LEAF_CAPACITY],
+    tokens: [Token; L],
 }
 
-impl Leaf {
+impl<const L: usize> Leaf<L> {
     pub(super) fn tokens(&self) -> &[Token] {
         &self.tokens[..usize::from(self.len)]
     }
 
-    pub(super) fn sum(&self) -> Sum {
-        Sum::of(self.tokens())
+    pub(super) fn tokens_mut(&mut self) -> &mut [Token] {
+        &mut self.tokens[..usize::from(self.len)]
+    }
+
+    pub(super) fn sum(&self, weigh: &impl Weigh) -> Sum {
+        self.tokens().iter().fold(Sum::default(), |sum, token| sum.then(Sum::of(*token, weigh)))
+    }
+}
+
+/// What an inner node keeps of a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Sum {
+    /// Visible places.
+    pub(super) visible: u32,
+    /// What those weigh.
+    pub(super) extra: Extra,
+    /// By how much the brackets are deeper at its end than at its start.
+    pub(super) net: i32,
+    /// How deep they are, against its start, at the shallowest boundary of its tokens; the start is one, so that this is never positive.
+    pub(super) min: i32,
+}
+
+impl Sum {
+    pub(super) fn of(token: Token, weigh: &impl Weigh) -> Self {
+        let extra = if token.visible() { weigh.weigh(token.start()..token.end()) } else { Extra::default() };
+        let net = token.net();
+        Self { visible: token.shown(), extra, net, min: net.min(0) }
+    }
+
+    /// This and what follows it.
+    pub(super) fn then(self, next: Self) -> Self {
+        Self {
+            visible: self.visible + next.visible,
+            extra: self.extra + next.extra,
+            net: self.net + next.net,
+            min: self.min.min(self.net + next.min),
+        }
     }
 }
 
 #[derive(Clone)]
-pub(super) struct Node {
+pub(super) struct Node<const N: usize> {
     pub(super) parent: u32,
     pub(super) at: u16,
     len: u16,
     /// 1 for a node over leaves.
     pub(super) level: u32,
-    /// Bit i: a place stands below child i.
-    places: u32,
-    children: [u32; NODE_CAPACITY],
-    visible: [u32; NODE_CAPACITY],
+    visible: [u32; N],
+    children: [u32; N],
+    net: [i32; N],
+    min: [i32; N],
+    extra: [Extra; N],
 }
 
-impl Node {
+impl<const N: usize> Node<N> {
     fn new(level: u32) -> Self {
         Self {
             parent: NONE,
             at: 0,
             len: 0,
             level,
-            places: 0,
-            children: [NONE; NODE_CAPACITY],
-            visible: [0; NODE_CAPACITY],
+            visible: [0; N],
+            children: [NONE; N],
+            net: [0; N],
+            min: [0; N],
+            extra: [Extra::default(); N],
         }
     }
 
@@ -136,18 +111,34 @@ impl Node {
         &self.children[..usize::from(self.len)]
     }
 
+    pub(super) fn visible(&self) -> &[u32] {
+        &self.visible[..usize::from(self.len)]
+    }
+
+    pub(super) fn net(&self) -> &[i32] {
+        &self.net[..usize::from(self.len)]
+    }
+
+    pub(super) fn min(&self) -> &[i32] {
+        &self.min[..usize::from(self.len)]
+    }
+
+    pub(super) fn extra(&self) -> &[Extra] {
+        &self.extra[..usize::from(self.len)]
+    }
+
     /// What the node believes of its child at `slot`.
     pub(super) fn sum_of(&self, slot: usize) -> Sum {
-        Sum { visible: self.visible[slot], places: self.places >> slot & 1 == 1 }
+        Sum { visible: self.visible[slot], extra: self.extra[slot], net: self.net[slot], min: self.min[slot] }
     }
 
     pub(super) fn sum(&self) -> Sum {
-        Sum { visible: self.visible[..usize::from(self.len)].iter().sum(), places: self.places != 0 }
+        (0..usize::from(self.len)).fold(Sum::default(), |sum, slot| sum.then(self.sum_of(slot)))
     }
 
     fn set_sum(&mut self, slot: usize, sum: Sum) {
-        self.visible[slot] = sum.visible;
-        self.places = self.places & !(1 << slot) | u32::from(sum.places) << slot;
+        (self.visible[slot], self.extra[slot]) = (sum.visible, sum.extra);
+        (self.net[slot], self.min[slot]) = (sum.net, sum.min);
     }
 
     /// Makes room at `slot` and puts a child there.
@@ -155,8 +146,9 @@ impl Node {
         let len = usize::from(self.len);
         self.children.copy_within(slot..len, slot + 1);
         self.visible.copy_within(slot..len, slot + 1);
-        let below = (1u32 << slot) - 1;
-        self.places = self.places & below | (self.places & !below) << 1;
+        self.net.copy_within(slot..len, slot + 1);
+        self.min.copy_within(slot..len, slot + 1);
+        self.extra.copy_within(slot..len, slot + 1);
         self.children[slot] = child;
         self.len += 1;
         self.set_sum(slot, sum);
@@ -169,311 +161,254 @@ impl Node {
             upper.put(slot - keep, self.children[slot], self.sum_of(slot));
         }
         self.len = keep as u16;
-        self.places &= (1u32 << keep) - 1;
         upper
     }
 }
 
-/// What an inner node keeps of each child.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Sum {
-    pub(super) visible: u32,
-    pub(super) places: bool,
-}
-
-impl Sum {
-    fn of(tokens: &[Token]) -> Self {
-        Self { visible: count_visible(tokens) as u32, places: tokens.iter().any(|token| token.is_place()) }
-    }
-}
-
-fn count_visible(tokens: &[Token]) -> usize {
-    tokens.iter().map(|token| usize::from(token.is_visible())).sum()
-}
-
-/// Tokens that are looked at together, without a branch in between.
-const CHUNK: usize = 8;
-
-fn position(tokens: &[Token], token: Token) -> Option<usize> {
-    let any = |chunk: &[Token]| chunk.iter().fold(false, |any, &held| any | (held == token));
-    let chunk = tokens.chunks(CHUNK).position(any)? * CHUNK;
-    let within = tokens[chunk..].iter().position(|&held| held == token)?;
-    Some(chunk + within)
-}
-
-/// The tree. Never empty: it starts with one token, before which nothing is ever inserted.
+/// The tree. It has no leaf until the first token comes.
 #[derive(Clone)]
-pub(super) struct TokenTree {
-    pub(super) leaves: Arena<Leaf>,
-    pub(super) nodes: Arena<Node>,
+pub(super) struct Tree<const L: usize, const N: usize> {
+    pub(super) leaves: Arena<Leaf<L>>,
+    pub(super) nodes: Arena<Node<N>>,
     /// Number of the topmost node: a leaf if `height` is 0.
     pub(super) root: u32,
     pub(super) height: u32,
-    visible: usize,
-    /// Where the last insertion put its last place: typing asks for that one next.
-    recent: Spot,
+    /// Number of visible places.
+    pub(super) visible: u32,
+    /// What those weigh.
+    pub(super) extra: Extra,
 }
 
-impl TokenTree {
-    /// A tree of the one token `first`, which stays first, in leaf 0 for good.
-    pub(super) fn new(first: Token) -> Self {
-        let leaf = Leaf { parent: NONE, next: NONE, at: 0, len: 1, tokens: [first; LEAF_CAPACITY] };
-        let mut leaves = Arena::new();
-        leaves.push(leaf);
-        Self {
-            leaves,
-            nodes: Arena::new(),
-            root: 0,
-            height: 0,
-            visible: count_visible(&[first]),
-            recent: Spot { leaf: 0, slot: 0 },
-        }
+impl<const L: usize, const N: usize> Tree<L, N> {
+    pub(super) const fn new() -> Self {
+        const { assert!(L >= 4 && L <= 1 << 15, "a split makes room for two tokens") };
+        const { assert!(N >= 4 && N <= 1 << 15, "the halves of a split node are nodes") };
+        let extra = Extra { utf8: 0, utf16: 0 };
+        Self { leaves: Arena::new(), nodes: Arena::new(), root: 0, height: 0, visible: 0, extra }
     }
 
-    /// Number of visible places.
-    pub(super) fn visible(&self) -> usize {
-        self.visible
+    /// Adds the first token to an empty tree; its places are not counted yet.
+    pub(super) fn plant(&mut self, first: Token) {
+        debug_assert_eq!(self.leaves.len(), 0);
+        let mut tokens = [Token::EMPTY; L];
+        tokens[0] = first;
+        self.leaves.push(Leaf { parent: NONE, next: NONE, previous: NONE, at: 0, len: 1, tokens });
     }
 
-    /// The slot of `token` in `leaf`, which the caller knows to hold it.
-    pub(super) fn find(&self, leaf: u32, token: Token) -> Spot {
-        let tokens = self.leaves[leaf].tokens();
-        let hint = self.recent;
-        if hint.leaf == leaf && tokens.get(hint.slot) == Some(&token) {
-            return hint;
-        }
-        let slot = tokens
-            .iter()
-            .position(|&held| held == token)
-            .expect("the owner of the tokens is told of every move, so its note of the leaf is right");
-        Spot { leaf, slot }
+    pub(super) fn tokens(&self, leaf: u32) -> &[Token] {
+        self.leaves[leaf].tokens()
     }
 
-    /// The token at a spot.
     pub(super) fn token(&self, spot: Spot) -> Token {
-        self.leaves[spot.leaf].tokens()[spot.slot]
+        self.tokens(spot.leaf)[spot.slot]
     }
 
-    /// Inserts `added` before what stands at `spot` (whose slot may be one past its leaf's last). `moved` hears of every
-    /// token that gets a new leaf, the added ones included.
-    ///
-    /// # Panics
-    /// If there are more than [`MAX_ADDED`].
-    pub(super) fn insert(&mut self, spot: Spot, added: &[Token], mut moved: impl FnMut(Token, u32)) {
-        assert!(added.len() <= MAX_ADDED, "too many tokens at once");
-        let Spot { mut leaf, mut slot } = spot;
-        if usize::from(self.leaves[leaf].len) + added.len() > LEAF_CAPACITY {
-            let upper = self.split_leaf(leaf, &mut moved);
-            let kept = usize::from(self.leaves[leaf].len);
-            if slot > kept {
-                (leaf, slot) = (upper, slot - kept);
+    pub(super) fn token_mut(&mut self, spot: Spot) -> &mut Token {
+        &mut self.leaves[spot.leaf].tokens_mut()[spot.slot]
+    }
+
+    /// The spot after this one.
+    pub(super) fn next(&self, spot: Spot) -> Option<Spot> {
+        let leaf = &self.leaves[spot.leaf];
+        if spot.slot + 1 < usize::from(leaf.len) {
+            return Some(Spot { slot: spot.slot + 1, ..spot });
+        }
+        (leaf.next != NONE).then_some(Spot { leaf: leaf.next, slot: 0 })
+    }
+
+    /// Puts a token at a slot of a leaf that has room. Counts nothing.
+    pub(super) fn put(&mut self, spot: Spot, token: Token) {
+        let leaf = &mut self.leaves[spot.leaf];
+        let len = usize::from(leaf.len);
+        leaf.tokens.copy_within(spot.slot..len, spot.slot + 1);
+        leaf.tokens[spot.slot] = token;
+        leaf.len += 1;
+    }
+
+    /// Takes out a token that another one of its leaf has taken in.
+    pub(super) fn take(&mut self, spot: Spot) {
+        let leaf = &mut self.leaves[spot.leaf];
+        leaf.tokens.copy_within(spot.slot + 1..usize::from(leaf.len), spot.slot);
+        leaf.len -= 1;
+        debug_assert!(leaf.len > 0);
+    }
+
+    /// Makes room for `more` (1 or 2) tokens in a leaf and answers where the token at `spot` is then; `moved` hears of the tokens that went to
+    /// a new leaf.
+    pub(super) fn room(&mut self, weigh: &impl Weigh, spot: Spot, more: usize, moved: impl FnMut(Token, u32)) -> Spot {
+        let len = usize::from(self.leaves[spot.leaf].len);
+        if len + more <= L {
+            return spot;
+        }
+        // Whoever edits near an end of the leaf mostly goes on there: the side that stays as it is shall be well filled.
+        let keep = match spot.slot {
+            slot if slot >= len - len / 4 => len - len / 4,
+            slot if slot < len / 4 => len / 4,
+            _ => len / 2,
+        };
+        let upper = self.split_leaf(weigh, spot.leaf, keep, moved);
+        if spot.slot < keep { spot } else { Spot { leaf: upper, slot: spot.slot - keep } }
+    }
+
+    /// Counts places that became visible in a leaf, or invisible.
+    pub(super) fn count(&mut self, leaf: u32, visible: bool, places: u32, extra: Extra) {
+        let sign = if visible { 1 } else { u32::MAX };
+        // Modulo 2^32, so that adding also takes away.
+        let times = |n: u32| n.wrapping_mul(sign);
+        let places = times(places);
+        self.visible = self.visible.wrapping_add(places);
+        let leaf = &self.leaves[leaf];
+        let (mut above, mut at) = (leaf.parent, usize::from(leaf.at));
+        if extra == Extra::default() {
+            while above != NONE {
+                let node = &mut self.nodes[above];
+                node.visible[at] = node.visible[at].wrapping_add(places);
+                (above, at) = (node.parent, usize::from(node.at));
             }
-        }
-        let room = &mut self.leaves[leaf];
-        let len = usize::from(room.len);
-        room.tokens.copy_within(slot..len, slot + added.len());
-        room.tokens[slot..slot + added.len()].copy_from_slice(added);
-        room.len += added.len() as u16;
-        for &token in added {
-            moved(token, leaf);
-        }
-        let last = added.iter().rposition(|token| token.is_place());
-        self.recent = Spot { leaf, slot: slot + last.unwrap_or(0) };
-        let sum = Sum::of(added);
-        self.visible += sum.visible as usize;
-        self.add_above(leaf, sum.visible, sum.places);
-    }
-
-    /// Shows or hides the place at `spot`. Nothing happens if it is so already.
-    pub(super) fn set_visible(&mut self, spot: Spot, visible: bool) {
-        let token = &mut self.leaves[spot.leaf].tokens[spot.slot];
-        debug_assert!(token.is_place());
-        if token.is_visible() == visible {
             return;
         }
-        *token = Token::new(token.place(), Kind::Place { visible });
-        if visible {
-            self.visible += 1;
-            self.add_above(spot.leaf, 1, false);
-        } else {
-            self.visible -= 1;
-            self.add_above(spot.leaf, 1u32.wrapping_neg(), false);
+        let add = |sum: &mut Extra| {
+            sum.utf8 = sum.utf8.wrapping_add(times(extra.utf8));
+            sum.utf16 = sum.utf16.wrapping_add(times(extra.utf16));
+        };
+        add(&mut self.extra);
+        while above != NONE {
+            let node = &mut self.nodes[above];
+            node.visible[at] = node.visible[at].wrapping_add(places);
+            add(&mut node.extra[at]);
+            (above, at) = (node.parent, usize::from(node.at));
         }
     }
 
-    /// Number of visible places before a spot.
-    pub(super) fn visible_before(&self, spot: Spot) -> usize {
+    /// Number of visible places before a token.
+    pub(super) fn visible_before(&self, spot: Spot) -> u32 {
         let leaf = &self.leaves[spot.leaf];
-        let mut sum = count_visible(&leaf.tokens()[..spot.slot]);
-        let (mut above, mut at) = (leaf.parent, leaf.at);
+        let (mut above, mut at) = (leaf.parent, usize::from(leaf.at));
+        let mut sum = leaf.tokens()[..spot.slot].iter().map(|token| token.shown()).sum();
         while above != NONE {
             let node = &self.nodes[above];
-            sum += node.visible[..usize::from(at)].iter().sum::<u32>() as usize;
-            (above, at) = (node.parent, node.at);
+            sum += node.visible[..at].iter().sum::<u32>();
+            (above, at) = (node.parent, usize::from(node.at));
         }
         sum
     }
 
-    /// Where the visible place stands that has `index` others before it.
-    pub(super) fn nth_visible(&self, index: usize) -> Option<Spot> {
+    /// The token that holds the visible place with `index` others before it, and how many visible places stand before the token.
+    pub(super) fn nth_visible(&self, index: u32) -> Option<(Spot, u32)> {
         if index >= self.visible {
             return None;
         }
-        let mut left = u32::try_from(index).ok()?;
+        let mut left = index;
         let mut child = self.root;
         for _ in 0..self.height {
             let node = &self.nodes[child];
-            let mut slot = 0;
-            while left >= node.visible[slot] {
-                left -= node.visible[slot];
-                slot += 1;
-            }
+            let slot = descend(node.visible().iter().copied(), &mut left)?;
             child = node.children[slot];
         }
-        let mut left = left as usize;
-        let mut slot = 0;
-        for chunk in self.leaves[child].tokens().chunks(CHUNK) {
-            let visible = count_visible(chunk);
-            if left < visible {
-                let mut shown = (slot..).zip(chunk).filter(|(_, token)| token.is_visible());
-                return shown.nth(left).map(|(slot, _)| Spot { leaf: child, slot });
-            }
-            left -= visible;
-            slot += CHUNK;
-        }
-        None
+        let slot = descend(self.tokens(child).iter().map(|token| token.shown()), &mut left)?;
+        Some((Spot { leaf: child, slot }, index - left))
     }
 
-    /// The first token after `spot` that stands for a place.
-    pub(super) fn next_place(&self, spot: Spot) -> Option<Token> {
-        let leaf = &self.leaves[spot.leaf];
-        let here = leaf.tokens()[spot.slot + 1..].iter();
-        if let Some(token) = here.copied().find(|token| token.is_place()) {
-            return Some(token);
-        }
-        let (mut above, mut at) = (leaf.parent, leaf.at);
-        let mut child = loop {
-            if above == NONE {
-                return None;
-            }
-            let node = &self.nodes[above];
-            let later = u64::from(node.places) >> (at + 1) << (at + 1);
-            if later != 0 {
-                break node.children[later.trailing_zeros() as usize];
-            }
-            (above, at) = (node.parent, node.at);
-        };
-        for _ in 1..self.nodes[above].level {
-            let node = &self.nodes[child];
-            child = node.children[node.places.trailing_zeros() as usize];
-        }
-        let tokens = self.leaves[child].tokens().iter();
-        tokens.copied().find(|token| token.is_place())
-    }
-
-    /// The visible places from `spot` on, in order.
-    pub(super) fn visible_from(&self, spot: Option<Spot>) -> impl Iterator<Item = u32> + '_ {
+    /// The visible tokens from `spot` on, in order.
+    pub(super) fn visible_from(&self, spot: Option<Spot>) -> impl Iterator<Item = Token> + '_ {
         let first = spot.map(|spot| (spot.leaf, spot.slot));
         std::iter::successors(first, |&(leaf, _)| match self.leaves[leaf].next {
             NONE => None,
             next => Some((next, 0)),
         })
-        .flat_map(|(leaf, slot)| &self.leaves[leaf].tokens()[slot..])
-        .filter(|token| token.is_visible())
-        .map(|token| token.place())
+        .flat_map(|(leaf, slot)| &self.tokens(leaf)[slot..])
+        .filter(|token| token.visible())
+        .copied()
     }
 
-    /// Adds to what the nodes above `leaf` know of it. `visible` is added modulo 2^32, so that it can also take away.
-    fn add_above(&mut self, leaf: u32, visible: u32, places: bool) {
-        let leaf = &self.leaves[leaf];
-        let (mut above, mut at) = (leaf.parent, leaf.at);
-        while above != NONE {
-            let node = &mut self.nodes[above];
-            let bit = u32::from(places) << at;
-            if visible == 0 && node.places & bit == bit {
-                // Where the bit is set here, it is set all the way up.
-                return;
-            }
-            let count = &mut node.visible[usize::from(at)];
-            *count = count.wrapping_add(visible);
-            node.places |= bit;
-            (above, at) = (node.parent, node.at);
-        }
-    }
-
-    /// Moves the upper half of a leaf into a new one and returns that one's number.
-    fn split_leaf(&mut self, leaf: u32, moved: &mut impl FnMut(Token, u32)) -> u32 {
+    /// Moves the tokens from `keep` on into a new leaf and returns that one's number.
+    fn split_leaf(&mut self, weigh: &impl Weigh, leaf: u32, keep: usize, mut moved: impl FnMut(Token, u32)) -> u32 {
         let upper = self.leaves.len() as u32;
         let lower = &mut self.leaves[leaf];
         let len = usize::from(lower.len);
-        let keep = len / 2;
         let mut new = lower.clone();
         new.tokens.copy_within(keep..len, 0);
         new.len = (len - keep) as u16;
+        new.previous = leaf;
         lower.len = keep as u16;
         lower.next = upper;
-        let sums = (lower.sum(), new.sum());
+        let sums = (lower.sum(weigh), new.sum(weigh));
         for &token in new.tokens() {
             moved(token, upper);
+        }
+        if new.next != NONE {
+            self.leaves[new.next].previous = upper;
         }
         self.leaves.push(new);
         self.attach((leaf, sums.0), (upper, sums.1));
         upper
     }
 
-    /// Enters a new leaf beside the one it was split from, and splits the full nodes above. Both sums are those after
-    /// the split; together they are what the nodes above know already.
+    /// Enters a new leaf beside the one it was split from, and splits the full nodes above. Both sums are those after the split; together they
+    /// are what the nodes above know already.
     fn attach(&mut self, mut lower: (u32, Sum), mut upper: (u32, Sum)) {
-        for level in 0..self.height {
-            let (above, at) = if level == 0 {
-                let leaf = &self.leaves[lower.0];
-                (leaf.parent, usize::from(leaf.at))
-            } else {
-                let node = &self.nodes[lower.0];
-                (node.parent, usize::from(node.at))
+        for level in 1.. {
+            let (parent, at) = match level {
+                1 => (self.leaves[lower.0].parent, self.leaves[lower.0].at),
+                _ => (self.nodes[lower.0].parent, self.nodes[lower.0].at),
             };
-            let beside = self.nodes.len() as u32;
-            let node = &mut self.nodes[above];
-            node.set_sum(at, lower.1);
-            if usize::from(node.len) < NODE_CAPACITY {
-                node.put(at + 1, upper.0, upper.1);
-                self.adopt(above, at + 1);
+            if parent == NONE {
+                let mut root = Node::new(level);
+                root.put(0, lower.0, lower.1);
+                root.put(1, upper.0, upper.1);
+                self.root = self.nodes.len() as u32;
+                self.height = level;
+                self.nodes.push(root);
+                self.adopt(self.root, 0);
                 return;
             }
-            const KEEP: usize = NODE_CAPACITY / 2;
-            let mut other = node.split_off(KEEP);
-            if at + 1 > KEEP {
-                other.put(at + 1 - KEEP, upper.0, upper.1);
-            } else {
+            let at = usize::from(at);
+            let node = &mut self.nodes[parent];
+            node.set_sum(at, lower.1);
+            if usize::from(node.len) < N {
                 node.put(at + 1, upper.0, upper.1);
+                self.adopt(parent, at + 1);
+                return;
             }
-            (lower, upper) = ((above, node.sum()), (beside, other.sum()));
-            self.nodes.push(other);
-            self.adopt(above, at.min(KEEP));
-            self.adopt(beside, 0);
+            let keep = N / 2;
+            let mut split = node.split_off(keep);
+            if at < keep {
+                node.put(at + 1, upper.0, upper.1);
+            } else {
+                split.put(at + 1 - keep, upper.0, upper.1);
+            }
+            let number = self.nodes.len() as u32;
+            let node = &self.nodes[parent];
+            lower = (parent, node.sum());
+            upper = (number, split.sum());
+            split.parent = node.parent;
+            self.nodes.push(split);
+            self.adopt(parent, at.min(keep));
+            self.adopt(number, 0);
         }
-        self.height += 1;
-        let mut root = Node::new(self.height);
-        root.put(0, lower.0, lower.1);
-        root.put(1, upper.0, upper.1);
-        self.root = self.nodes.len() as u32;
-        self.nodes.push(root);
-        self.adopt(self.root, 0);
     }
 
-    /// Tells the children of `parent` from slot `from` on where they stand.
-    fn adopt(&mut self, parent: u32, from: usize) {
-        let node = &self.nodes[parent];
-        let (level, len, children) = (node.level, usize::from(node.len), node.children);
+    /// Tells a node's children from a slot on who and where their parent is.
+    fn adopt(&mut self, number: u32, from: usize) {
+        let node = &self.nodes[number];
+        let (level, children, len) = (node.level, node.children, usize::from(node.len));
         for (at, &child) in children[..len].iter().enumerate().skip(from) {
-            let at = at as u16;
             if level == 1 {
-                let leaf = &mut self.leaves[child];
-                (leaf.parent, leaf.at) = (parent, at);
+                (self.leaves[child].parent, self.leaves[child].at) = (number, at as u16);
             } else {
-                let node = &mut self.nodes[child];
-                (node.parent, node.at) = (parent, at);
+                (self.nodes[child].parent, self.nodes[child].at) = (number, at as u16);
             }
         }
     }
+}
+
+/// The slot in which a count runs out; takes the slots before it off the count.
+pub(super) fn descend(slots: impl Iterator<Item = u32>, left: &mut u32) -> Option<usize> {
+    for (slot, count) in slots.enumerate() {
+        if *left < count {
+            return Some(slot);
+        }
+        *left -= count;
+    }
+    None
 }
