@@ -74,7 +74,17 @@ impl<'a> Reader<'a> {
     }
 
     /// A minimal varint.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Most numbers are small.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -138,6 +148,9 @@ pub trait Write {
 
     /// Appends a minimal varint.
     fn put_varint(&mut self, mut n: u64) {
+        if n < 0x80 {
+            return self.put(&[n as u8]);
+        }
         let mut buffer = [0u8; 10];
         let mut len = 0;
         while n >= 0x80 {
