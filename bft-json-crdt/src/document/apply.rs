@@ -1,257 +1,429 @@
-//! What each unit operation does to the document. Everything is judged before it comes here.
+//! What each unit operation does to the document.
+//!
+//! References are resolved and held to the rules of section 5 here too, so that a change that was not judged before ends in an error and not in
+//! nonsense; only what was done until then stays done.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::container::{Body, Container, Content, Entry, MapBody, TextBody, Up, Write};
+use super::container::{Container, NONE, Up};
 use super::event::{Event, Happened, MAX_EVENTS};
+use super::keys::KeyNo;
+use super::list::Held;
+use super::register::Write;
 use super::sequence::{Anchor, PlaceIdx, compare};
 use super::units::{Made, UnitRun};
-use super::{ContainerIdx, Document};
+use super::{ContainerIdx, Document, InvalidReason};
 use crate::causality::{BranchIdx, Causality, ChangeIdx};
-use crate::ops::{self, Direction, Elements, Kind, Ops, Parent, Ref, Run, Source};
+use crate::ops::{self, ContainerEntry, Direction, Elements, Kind, MAX_DEPTH, Ops, Parent, Ref, Run, Source};
 use crate::value::Value;
 
-/// The change whose units are being applied.
-pub(super) struct Author<'a, C> {
-    pub(super) causality: &'a C,
+/// Where the change stands whose units are being applied.
+pub(super) struct Scope {
     pub(super) change: ChangeIdx,
-    branch: BranchIdx,
-    seq: u64,
+    pub(super) branch: BranchIdx,
+    pub(super) seq: u64,
     /// What this change has cleared: whatever other branches had to lose there is gone, and a further clear looks at the own branch alone. Else
     /// a change of many clears would cost the number of its units times that of all authors.
     cleared: HashSet<ContainerIdx>,
-    /// `None` if nobody asked.
-    events: Option<&'a mut Vec<Event>>,
 }
 
-impl<'a, C: Causality> Author<'a, C> {
-    pub(super) fn new(causality: &'a C, change: ChangeIdx, events: Option<&'a mut Vec<Event>>) -> Self {
+impl Scope {
+    pub(super) fn new(causality: &impl Causality, change: ChangeIdx) -> Self {
         let (branch, seq) = causality.position(change);
-        Self { causality, change, branch, seq, cleared: HashSet::new(), events }
+        Self { change, branch, seq, cleared: HashSet::new() }
+    }
+}
+
+/// The change whose units are being applied, and who hears of it.
+pub(super) struct Author<'a, C> {
+    pub(super) causality: &'a C,
+    pub(super) scope: &'a mut Scope,
+    /// `None` if nobody asked.
+    pub(super) events: Option<&'a mut Vec<Event>>,
+}
+
+impl<C: Causality> Author<'_, C> {
+    /// On a branch, the largest `seq` that a clear of this change covers.
+    pub(super) fn bound(&self, branch: BranchIdx) -> u64 {
+        let Scope { change, branch: own, seq, .. } = *self.scope;
+        if branch == own { seq } else { self.causality.past(change, branch) }
+    }
+}
+
+/// What the tables of a change resolve to.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) foreign: Vec<Option<ChangeIdx>>,
+    /// The root, then the entries of the change's container table that runs have used so far.
+    containers: Vec<ContainerIdx>,
+    /// Numbers of keys by the address of their names, which the entries of a change share.
+    keys: [Option<(usize, KeyNo)>; RECENT_KEYS],
+}
+
+/// A change rarely writes more keys in turns.
+const RECENT_KEYS: usize = 8;
+
+impl Resolved {
+    /// Begins a change whose foreign table is resolved.
+    fn begin(&mut self) {
+        self.containers.clear();
+        self.containers.push(ContainerIdx::ROOT);
+        self.keys = [None; RECENT_KEYS];
     }
 
-    /// On a branch, the largest `seq` that a clear of this change covers.
-    fn bound(&self, branch: BranchIdx) -> u64 {
-        if branch == self.branch { self.seq } else { self.causality.past(self.change, branch) }
+    /// Gives back what a huge change took.
+    pub(super) fn shrink(&mut self, to: usize) {
+        self.foreign.shrink_to(to);
+        self.containers.shrink_to(to);
     }
 }
 
 impl Document {
-    /// Applies the units of a judged change.
-    pub(super) fn apply_judged<C: Causality>(&mut self, author: &mut Author<'_, C>, ops: &Ops) {
-        self.units.begin(author.change);
-        let foreign: Vec<Option<ChangeIdx>> = ops.foreign.iter().map(|id| author.causality.lookup(id)).collect();
-        let mut table = Vec::with_capacity(ops.containers.len() + 1);
-        table.push(Some(ContainerIdx::ROOT));
-        table.resize(ops.containers.len() + 1, None);
+    /// Applies the units of a change whose foreign table is resolved. An error leaves what was done until then; a change that was judged makes none.
+    pub(super) fn apply_runs<C: Causality>(
+        &mut self,
+        author: &mut Author<'_, C>,
+        ops: &Ops,
+        resolved: &mut Resolved,
+    ) -> Result<(), InvalidReason> {
+        self.units.begin(author.scope.change);
+        resolved.begin();
         for run in &ops.runs {
-            // Judging has seen every reference resolve, so that `None` ends nothing here but a run that cannot be.
-            let _ = self.apply_run(author, ops, &foreign, &mut table, run);
+            match run {
+                Run::Set(register, value) => {
+                    self.apply_set(author, &ops.containers, resolved, *register, value.clone())?;
+                }
+                Run::Insert { list, anchor, elements: Elements::Values(values) } => {
+                    let values = values.iter().cloned();
+                    self.apply_values(author, &ops.containers, resolved, *list, *anchor, values)?;
+                }
+                run => self.apply_run(author, &ops.containers, resolved, run)?,
+            }
         }
+        Ok(())
+    }
+
+    /// The same, and the values need not be copied.
+    pub(super) fn apply_owned_runs<C: Causality>(
+        &mut self,
+        author: &mut Author<'_, C>,
+        ops: Ops,
+        resolved: &mut Resolved,
+    ) -> Result<(), InvalidReason> {
+        self.units.begin(author.scope.change);
+        resolved.begin();
+        for run in ops.runs {
+            match run {
+                Run::Set(register, value) => self.apply_set(author, &ops.containers, resolved, register, value)?,
+                Run::Insert { list, anchor, elements: Elements::Values(values) } => {
+                    self.apply_values(author, &ops.containers, resolved, list, anchor, values.into_iter())?;
+                }
+                run => self.apply_run(author, &ops.containers, resolved, &run)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_set<C: Causality>(
+        &mut self,
+        author: &mut Author<'_, C>,
+        entries: &[ContainerEntry],
+        resolved: &mut Resolved,
+        register: ops::ContainerNo,
+        value: Value,
+    ) -> Result<(), InvalidReason> {
+        let register = self.find_or_make(author, entries, resolved, register)?;
+        self.do_set(author, register, value);
+        Ok(())
+    }
+
+    fn apply_values<C: Causality>(
+        &mut self,
+        author: &mut Author<'_, C>,
+        entries: &[ContainerEntry],
+        resolved: &mut Resolved,
+        list: ops::ContainerNo,
+        anchor: ops::Anchor,
+        values: impl Iterator<Item = Value>,
+    ) -> Result<(), InvalidReason> {
+        let list = self.find_or_make(author, entries, resolved, list)?;
+        let anchor = self.hang(author, resolved, list, anchor, true)?;
+        self.do_insert_values(author, list, anchor, values);
+        Ok(())
     }
 
     fn apply_run<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
-        ops: &Ops,
-        foreign: &[Option<ChangeIdx>],
-        table: &mut [Option<ContainerIdx>],
+        entries: &[ContainerEntry],
+        resolved: &mut Resolved,
         run: &Run,
-    ) -> Option<()> {
-        let (causality, change) = (author.causality, author.change);
-        let source = |source: Source| match source {
-            Source::Own => Some(change),
-            Source::Back(steps) => causality.back(change, steps),
-            Source::Foreign(entry) => *foreign.get(entry as usize)?,
-        };
-        let place = |document: &Self, to: Ref| {
-            let unit = document.units.find(source(to.source)?, to.offset)?;
-            Some((unit.container, PlaceIdx::from_number(unit.place_of(to.offset))))
-        };
-        let hang = |document: &Self, anchor: ops::Anchor| {
-            Some(match anchor {
-                ops::Anchor::Start => Anchor::Start,
-                ops::Anchor::Right(to) => Anchor::Right(place(document, to)?.1),
-                ops::Anchor::Left(to) => Anchor::Left(place(document, to)?.1),
-            })
-        };
-        let mut find = |document: &mut Self, number: ops::ContainerNo| {
-            document.find_or_make(ops, table, number.0 as usize, &|document, to| {
-                let (list, place) = place(document, to)?;
-                document.container_at(list, place)
-            })
-        };
+    ) -> Result<(), InvalidReason> {
         match run {
             Run::Ensure(container) => {
-                let container = find(self, *container)?;
+                let container = self.find_or_make(author, entries, resolved, *container)?;
                 self.do_ensure(author, container);
             }
             Run::Clear(container) => {
-                let container = find(self, *container)?;
+                let container = self.find_or_make(author, entries, resolved, *container)?;
                 self.do_clear(author, container);
             }
-            Run::Set(register, value) => {
-                let register = find(self, *register)?;
-                self.do_set(author, register, value.clone());
-            }
             Run::Add(counter, step) => {
-                let counter = find(self, *counter)?;
+                let counter = self.find_or_make(author, entries, resolved, *counter)?;
                 self.do_add(author, counter, *step);
             }
-            Run::Insert { list, anchor, elements } => {
-                let list = find(self, *list)?;
-                let anchor = hang(self, *anchor)?;
-                match elements {
-                    Elements::Values(values) => {
-                        self.do_insert_values(author, list, anchor, values.iter().cloned());
-                    }
-                    Elements::Container(kind) => {
-                        self.do_insert_container(author, list, anchor, *kind);
-                    }
+            Run::Insert { list, anchor, elements: Elements::Container(kind) } => {
+                let list = self.find_or_make(author, entries, resolved, *list)?;
+                let anchor = self.hang(author, resolved, list, *anchor, true)?;
+                if u32::from(self.at(list).depth) >= MAX_DEPTH {
+                    return Err(InvalidReason::Depth);
                 }
+                self.do_insert_container(author, list, anchor, *kind);
             }
             Run::Delete { target, len, direction } => {
                 let last = match direction {
-                    Direction::Forward => target.offset.checked_add(len - 1)?,
-                    Direction::Backward => target.offset.checked_sub(len - 1)?,
+                    Direction::Forward => target.offset.checked_add(len - 1),
+                    Direction::Backward => target.offset.checked_sub(len - 1),
                 };
-                self.do_delete(author, source(target.source)?, target.offset, last);
+                let last = last.ok_or(InvalidReason::Reference)?;
+                let change = source(author, resolved, target.source).ok_or(InvalidReason::Reference)?;
+                self.do_delete(author, change, target.offset, last)?;
             }
             Run::Move { element, anchor } => {
-                let (list, place) = place(self, *element)?;
-                let anchor = hang(self, *anchor)?;
-                self.do_move(author, list, place, anchor);
+                let unit = self.named(author, resolved, *element)?;
+                if !unit.made.movable() {
+                    return Err(InvalidReason::Kind);
+                }
+                let anchor = self.hang(author, resolved, unit.container, *anchor, true)?;
+                self.do_move(author, unit.container, unit.place_of(element.offset), anchor);
             }
             Run::Text { text, anchor, characters, .. } => {
-                let text = find(self, *text)?;
-                let anchor = hang(self, *anchor)?;
+                let text = self.find_or_make(author, entries, resolved, *text)?;
+                let anchor = self.hang(author, resolved, text, *anchor, false)?;
                 self.do_text(author, text, anchor, characters);
             }
+            Run::Set(..) | Run::Insert { .. } => unreachable!("runs with values are applied by their own functions"),
         }
-        Some(())
+        Ok(())
     }
 
-    /// The container of a change's table entry, with those above it. Entries are found when a run first needs them: what an element of this
-    /// very change holds is there by then.
-    fn find_or_make(
+    /// What a reference names.
+    fn named<C: Causality>(
+        &self,
+        author: &Author<'_, C>,
+        resolved: &Resolved,
+        to: Ref,
+    ) -> Result<UnitRun, InvalidReason> {
+        let change = source(author, resolved, to.source).ok_or(InvalidReason::Reference)?;
+        if to.offset >= self.units.total(change) {
+            return Err(InvalidReason::Reference);
+        }
+        self.units.find(change, to.offset).copied().ok_or(InvalidReason::Kind)
+    }
+
+    fn hang<C: Causality>(
+        &self,
+        author: &Author<'_, C>,
+        resolved: &Resolved,
+        container: ContainerIdx,
+        anchor: ops::Anchor,
+        in_list: bool,
+    ) -> Result<Anchor, InvalidReason> {
+        let (ops::Anchor::Right(to) | ops::Anchor::Left(to)) = anchor else { return Ok(Anchor::Start) };
+        let unit = self.named(author, resolved, to)?;
+        if unit.made.in_list() != in_list {
+            return Err(InvalidReason::Kind);
+        }
+        if unit.container != container {
+            return Err(InvalidReason::Sequence);
+        }
+        let place = PlaceIdx::from_number(unit.place_of(to.offset));
+        Ok(if let ops::Anchor::Right(_) = anchor { Anchor::Right(place) } else { Anchor::Left(place) })
+    }
+
+    /// The container of a change's table entry. Entries stand in first-use order, so those before it that no run has used yet are those above
+    /// it; and what an element of this very change holds is there by then.
+    fn find_or_make<C: Causality>(
         &mut self,
-        ops: &Ops,
-        table: &mut [Option<ContainerIdx>],
-        number: usize,
-        element: &impl Fn(&Self, Ref) -> Option<ContainerIdx>,
-    ) -> Option<ContainerIdx> {
-        if let Some(found) = *table.get(number)? {
-            return Some(found);
-        }
-        let entry = ops.containers.get(number.checked_sub(1)?)?;
-        let found = match &entry.parent {
-            Parent::Key(parent, key) => {
-                let parent = self.find_or_make(ops, table, parent.0 as usize, element)?;
-                self.child_or_make(parent, key, entry.kind)?
+        author: &Author<'_, C>,
+        entries: &[ContainerEntry],
+        resolved: &mut Resolved,
+        number: ops::ContainerNo,
+    ) -> Result<ContainerIdx, InvalidReason> {
+        let number = number.0 as usize;
+        loop {
+            if let Some(found) = resolved.containers.get(number) {
+                return Ok(*found);
             }
-            Parent::Element(to) => element(self, *to)?,
-        };
-        table[number] = Some(found);
-        Some(found)
-    }
-
-    /// A map's entry of one kind, made if nothing mentioned it before.
-    pub(super) fn child_or_make(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Option<ContainerIdx> {
-        if let Some(child) = self.child(map, key, kind) {
-            return Some(child);
-        }
-        let number = ContainerIdx(self.containers.len() as u32);
-        let depth = self.at(map).depth + 1;
-        let Body::Map(body) = &mut self.at_mut(map).body else { return None };
-        let MapBody { living, gone, .. } = &mut **body;
-        let (key, slot) = match living.get_key_value(key).or_else(|| gone.get_key_value(key)) {
-            Some((key, _)) => {
-                let key = key.clone();
-                let slot = if living.contains_key(&key) { living.get_mut(&key) } else { gone.get_mut(&key) };
-                (key, slot?)
-            }
-            None => {
-                let key: Arc<str> = key.into();
-                (key.clone(), gone.entry(key).or_default())
-            }
-        };
-        slot.push((kind, number));
-        slot.sort_unstable();
-        self.containers.push(Container::new(Up::Key(map, key), kind, depth));
-        Some(number)
-    }
-
-    /// What the element whose insert made a place holds.
-    fn container_at(&self, list: ContainerIdx, place: PlaceIdx) -> Option<ContainerIdx> {
-        let Body::List(list) = &self.at(list).body else { return None };
-        match list.elements[list.element_of[place.index()] as usize].content {
-            Content::Container(container) => Some(container),
-            _ => None,
+            let entry = entries.get(resolved.containers.len() - 1).ok_or(InvalidReason::Reference)?;
+            let found = match &entry.parent {
+                Parent::Key(parent, name) => {
+                    let map = *resolved.containers.get(parent.0 as usize).ok_or(InvalidReason::Reference)?;
+                    let held = self.at(map);
+                    if held.kind != Kind::Map {
+                        return Err(InvalidReason::Kind);
+                    }
+                    if u32::from(held.depth) >= MAX_DEPTH {
+                        return Err(InvalidReason::Depth);
+                    }
+                    let address = name.as_ptr() as usize;
+                    let recent = &mut resolved.keys[address / 16 % RECENT_KEYS];
+                    let key = match *recent {
+                        Some((same, key)) if same == address => key,
+                        _ => {
+                            let key = self.keys.intern(name, || Arc::clone(name));
+                            *recent = Some((address, key));
+                            key
+                        }
+                    };
+                    self.child_or_make(map, key, entry.kind)
+                }
+                Parent::Element(to) => {
+                    let unit = self.named(author, resolved, *to)?;
+                    if unit.made != Made::Container(entry.kind) {
+                        return Err(InvalidReason::Kind);
+                    }
+                    match self.list(unit.container).map(|list| list.held(unit.place_of(to.offset))) {
+                        Some(Held::Container(container)) => container,
+                        _ => return Err(InvalidReason::Kind),
+                    }
+                }
+            };
+            resolved.containers.push(found);
         }
     }
 
     pub(super) fn do_ensure<C: Causality>(&mut self, author: &mut Author<'_, C>, container: ContainerIdx) {
         self.units.skip(1);
-        let before = self.at(container).least(author.branch);
-        let ensures = &mut self.at_mut(container).ensures;
-        match ensures.binary_search_by_key(&author.branch, |(branch, _)| *branch) {
-            Ok(at) => ensures[at].1 = author.seq,
-            Err(at) => ensures.insert(at, (author.branch, author.seq)),
+        let (branch, seq) = (author.scope.branch, author.scope.seq);
+        let indexed = self.at(container).is_indexed();
+        let before = if indexed { self.least(author.causality, container, branch) } else { None };
+        self.uncovered.ensure(container, branch, seq);
+        self.at_mut(container).set_ensured(true);
+        self.revive(container);
+        if indexed {
+            let after = self.least(author.causality, container, branch);
+            self.settle(container, branch, before, after);
         }
-        self.settle(container, author.branch, before);
         self.tell(author, container, Happened::Ensured);
     }
 
     pub(super) fn do_clear<C: Causality>(&mut self, author: &mut Author<'_, C>, container: ContainerIdx) {
         self.units.skip(1);
-        let branches = match author.cleared.insert(container) {
-            true => self.at(container).branches(),
-            false => vec![author.branch],
+        self.index(author.causality, container);
+        let leasts = if author.scope.cleared.insert(container) {
+            self.leasts(author.causality, container)
+        } else {
+            let branch = author.scope.branch;
+            self.least(author.causality, container, branch).map(|least| (branch, least)).into_iter().collect()
         };
-        if self.cover(container, branches, |branch| author.bound(branch)) {
+        if self.cover(author, container, leasts) {
             self.tell(author, container, Happened::Cleared);
         }
     }
 
     pub(super) fn do_set<C: Causality>(&mut self, author: &mut Author<'_, C>, register: ContainerIdx, value: Value) {
         self.units.skip(1);
-        let Body::Register(writes) = &mut self.at_mut(register).body else { return };
-        // A further set of this change overtakes nothing but the one before.
-        let own = writes.partition_point(|write| author.causality.order(write.change, author.change).is_lt());
-        if let Some(write) = writes.get_mut(own)
-            && write.change == author.change
-        {
-            write.value = value;
-            return self.tell(author, register, Happened::Set);
+        let held = &mut self.containers[register.0];
+        if held.body == NONE {
+            held.body = self.bodies.registers.push();
         }
-        let Body::Register(writes) = &self.at(register).body else { return };
-        let overtaken = |write: &Write| write.seq <= author.bound(write.branch);
-        let mut branches: Vec<BranchIdx> = writes.iter().filter(|write| overtaken(write)).map(|w| w.branch).collect();
-        if !branches.contains(&author.branch) {
-            branches.push(author.branch);
+        let (body, indexed, lives) = (held.body, held.is_indexed(), held.lives());
+        let own = author.scope.change;
+        match self.bodies.registers.only(body) {
+            // A further set of this change overtakes nothing but the one before.
+            Some(only) if only == own => self.bodies.registers.set_only(body, own, value),
+            Some(only) => {
+                let (branch, seq) = author.causality.position(only);
+                if seq > author.bound(branch) {
+                    self.set_beside(author, register, value);
+                } else {
+                    self.bodies.registers.set_only(body, own, value);
+                    if indexed {
+                        self.settle_overtaken(author, register, &[(branch, seq)]);
+                    }
+                }
+            }
+            None if self.bodies.registers.lives(body) => self.set_beside(author, register, value),
+            None => {
+                self.bodies.registers.set_only(body, own, value);
+                if indexed {
+                    self.settle_overtaken(author, register, &[]);
+                }
+            }
         }
-        let befores: Vec<_> = branches.iter().map(|branch| (*branch, self.at(register).least(*branch))).collect();
-
-        let Body::Register(writes) = &mut self.at_mut(register).body else { return };
-        writes.retain(|write| !overtaken(write));
-        let greater = |write: &Write| author.causality.order(write.change, author.change).is_gt();
-        let at = writes.iter().rposition(|write| !greater(write)).map_or(0, |at| at + 1);
-        writes.reserve_exact(1);
-        writes.insert(at, Write { change: author.change, branch: author.branch, seq: author.seq, value });
-        for (branch, before) in befores {
-            self.settle(register, branch, before);
+        if !lives {
+            self.refresh(register);
         }
         self.tell(author, register, Happened::Set);
     }
 
+    /// Writes a register that has writes which this change does not know of. Costs their number, at most that of the branches.
+    fn set_beside<C: Causality>(&mut self, author: &Author<'_, C>, register: ContainerIdx, value: Value) {
+        let (body, change) = (self.at(register).body, author.scope.change);
+        let mut writes = self.bodies.registers.take(body);
+        if let Some(write) = writes.iter_mut().find(|write| write.change == change) {
+            write.value = value;
+            return self.bodies.registers.put(body, writes);
+        }
+        let mut overtaken = Vec::new();
+        writes.retain(|write| {
+            let (branch, seq) = author.causality.position(write.change);
+            let known = seq <= author.bound(branch);
+            if known {
+                overtaken.push((branch, seq));
+            }
+            !known
+        });
+        let at = writes.partition_point(|write| author.causality.order(write.change, change).is_lt());
+        writes.insert(at, Write { change, value });
+        self.bodies.registers.put(body, writes);
+        if self.at(register).is_indexed() {
+            self.settle_overtaken(author, register, &overtaken);
+        }
+    }
+
+    /// Tells the maps above an indexed register of a new write, and of those on other branches that it has overtaken.
+    fn settle_overtaken<C: Causality>(
+        &mut self,
+        author: &Author<'_, C>,
+        register: ContainerIdx,
+        overtaken: &[(BranchIdx, u64)],
+    ) {
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        let (own, seq) = (author.scope.branch, author.scope.seq);
+        let mut own_before = None;
+        for (branch, seq) in overtaken {
+            if *branch == own {
+                own_before = Some(*seq);
+                continue;
+            }
+            let ensured = self.uncovered.ensured(register, *branch);
+            self.settle(register, *branch, least(Some(*seq), ensured), ensured);
+        }
+        let ensured = self.uncovered.ensured(register, own);
+        self.settle(register, own, least(own_before, ensured), least(Some(seq), ensured));
+    }
+
     pub(super) fn do_add<C: Causality>(&mut self, author: &mut Author<'_, C>, counter: ContainerIdx, step: i64) {
         self.units.skip(1);
-        let before = self.at(counter).least(author.branch);
-        if let Body::Counter(steps) = &mut self.at_mut(counter).body {
-            steps.add(author.branch, author.seq, step);
+        let (branch, seq) = (author.scope.branch, author.scope.seq);
+        let held = &mut self.containers[counter.0];
+        if held.body == NONE {
+            held.body = self.bodies.counters.push(0);
         }
-        self.settle(counter, author.branch, before);
+        let (body, indexed) = (held.body, held.is_indexed());
+        let before = if indexed { self.least(author.causality, counter, branch) } else { None };
+        // Exact: 2⁶⁴ steps of 2⁶³ each would be needed to overflow it.
+        self.bodies.counters[body] += i128::from(step);
+        self.uncovered.step(counter, branch, seq, step);
+        self.revive(counter);
+        if indexed {
+            let after = self.least(author.causality, counter, branch);
+            self.settle(counter, branch, before, after);
+        }
         self.tell(author, counter, Happened::Added(step));
     }
 
@@ -262,110 +434,115 @@ impl Document {
         list: ContainerIdx,
         anchor: Anchor,
         values: impl Iterator<Item = Value>,
-    ) -> Option<PlaceIdx> {
-        self.insert(author, list, anchor, Made::Value, values.map(Content::Value))
+    ) -> Option<u32> {
+        let offset = self.units.end();
+        let body = self.list_mut(list);
+        let len = body.push_values(values);
+        if len == 0 {
+            return None;
+        }
+        let change = author.scope.change;
+        let first = body.sequence.insert(author.causality, &(), anchor, change, offset, len, true);
+        self.inserted(author, list, Made::Value, first, len);
+        Some(first.index() as u32)
     }
 
-    /// Inserts an element that holds an empty container. Answers its place and the container.
+    /// Inserts an element that holds an empty container. Answers its place and the container. The caller knows that the list is not too deep.
     pub(super) fn do_insert_container<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
         list: ContainerIdx,
         anchor: Anchor,
         kind: Kind,
-    ) -> Option<(PlaceIdx, ContainerIdx)> {
-        let held = self.at(list);
-        let Body::List(body) = &held.body else { return None };
-        let (element, depth) = (body.elements.len() as u32, held.depth + 1);
-        let number = ContainerIdx(self.containers.len() as u32);
-        self.containers.push(Container::new(Up::Element(list, element), kind, depth));
-        let content = std::iter::once(Content::Container(number));
-        Some((self.insert(author, list, anchor, Made::Container(kind), content)?, number))
+    ) -> (u32, ContainerIdx) {
+        let offset = self.units.end();
+        let depth = self.at(list).depth + 1;
+        let inner = ContainerIdx(self.containers.len() as u32);
+        let body = self.list_mut(list);
+        body.push_container(inner);
+        let change = author.scope.change;
+        let place = body.sequence.insert(author.causality, &(), anchor, change, offset, 1, true);
+        let born = place.index() as u32;
+        self.containers.push(Container::new(Up::Element(list, born), kind, depth));
+        self.inserted(author, list, Made::Container(kind), place, 1);
+        (born, inner)
     }
 
-    fn insert<C: Causality>(
-        &mut self,
-        author: &mut Author<'_, C>,
-        list: ContainerIdx,
-        anchor: Anchor,
-        made: Made,
-        contents: impl Iterator<Item = Content>,
-    ) -> Option<PlaceIdx> {
-        let offset = self.units.total(author.change);
-        let before = self.at(list).least(author.branch);
-        let Body::List(body) = &mut self.at_mut(list).body else { return None };
-        let body = Arc::make_mut(body);
-        let known = body.elements.len();
-        let places = body.element_of.len();
-        body.elements.extend(contents.zip(places..).map(|(content, place)| {
-            let place = PlaceIdx::from_number(place as u32);
-            Entry { born: place, place, alive: true, content }
-        }));
-        let len = (body.elements.len() - known) as u32;
-        body.element_of.extend((0..len).map(|n| known as u32 + n));
-        if len == 0 {
-            return None;
-        }
-        let first = body.sequence.insert(author.causality, &(), anchor, author.change, offset, len, true);
-        body.runs.add(author.branch, author.seq, first, len);
-        self.units.add(len, made, list, first);
-        self.settle(list, author.branch, before);
-        self.tell_inserted(author, list, first, len);
-        Some(first)
-    }
-
-    /// Inserts characters, each on the right of the one before.
+    /// Inserts characters, each on the right of the one before. Answers the first one's place.
     pub(super) fn do_text<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
         text: ContainerIdx,
         anchor: Anchor,
         characters: &str,
-    ) -> Option<PlaceIdx> {
-        let offset = self.units.total(author.change);
-        let before = self.at(text).least(author.branch);
-        let Body::Text(body) = &mut self.at_mut(text).body else { return None };
-        let body = Arc::make_mut(body);
+    ) -> Option<u32> {
+        let offset = self.units.end();
+        let body = self.text_mut(text);
         let len = body.characters.push_str(characters);
         if len == 0 {
             return None;
         }
-        let TextBody { sequence, characters, .. } = body;
-        let first = sequence.insert(author.causality, characters, anchor, author.change, offset, len, true);
-        body.runs.add(author.branch, author.seq, first, len);
-        self.units.add(len, Made::Character, text, first);
-        self.settle(text, author.branch, before);
-        self.tell_inserted(author, text, first, len);
-        Some(first)
+        let change = author.scope.change;
+        let first = body.sequence.insert(author.causality, &body.characters, anchor, change, offset, len, true);
+        self.inserted(author, text, Made::Character, first, len);
+        Some(first.index() as u32)
     }
 
-    /// Gives the element that was inserted with `place` a further place.
+    /// Takes note of elements or characters that were inserted.
+    fn inserted<C: Causality>(
+        &mut self,
+        author: &mut Author<'_, C>,
+        container: ContainerIdx,
+        made: Made,
+        first: PlaceIdx,
+        len: u32,
+    ) {
+        self.units.add(len, made, container, first);
+        let held = self.at(container);
+        let indexed = held.is_indexed();
+        if !held.lives() {
+            self.refresh(container);
+        }
+        if indexed {
+            let (branch, seq) = (author.scope.branch, author.scope.seq);
+            let before = self.least(author.causality, container, branch);
+            let first = first.index() as u32;
+            self.uncovered.insert(container, branch, seq, first..first + len);
+            let after = self.least(author.causality, container, branch);
+            self.settle(container, branch, before, after);
+        }
+        if author.events.is_some() {
+            let held = self.at(container);
+            let index = match held.kind {
+                Kind::Text => self.bodies.texts[held.body].sequence.index_of(first),
+                _ => self.bodies.lists[held.body].sequence.index_of(first),
+            };
+            self.tell(author, container, Happened::Inserted { index, len: len as usize });
+        }
+    }
+
+    /// Gives the element that was born at a place a further place.
     pub(super) fn do_move<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
         list: ContainerIdx,
-        place: PlaceIdx,
+        born: u32,
         anchor: Anchor,
     ) {
-        let offset = self.units.total(author.change);
+        let offset = self.units.end();
         let telling = author.events.is_some();
-        let Body::List(body) = &mut self.at_mut(list).body else { return };
-        let body = Arc::make_mut(body);
-        let number = body.element_of[place.index()];
-        let entry = &mut body.elements[number as usize];
-        let standing = body.sequence.origin_of(entry.place);
-        let wins = compare(author.causality, standing, (author.change, offset)).is_lt();
-        let shows = wins && entry.alive;
-        let from = if shows && telling { body.sequence.index_of(entry.place) } else { 0 };
+        let (causality, change) = (author.causality, author.scope.change);
+        let body = self.list_mut(list);
+        let standing = body.place(born);
+        let wins = compare(causality, body.sequence.origin_of(standing), (change, offset)).is_lt();
+        let shows = wins && body.sequence.is_visible(standing);
+        let from = if shows && telling { body.sequence.index_of(standing) } else { 0 };
         if shows {
-            let place = entry.place.index() as u32;
+            let place = standing.index() as u32;
             body.sequence.hide(&(), place..place + 1, None);
         }
-        let made = body.sequence.insert(author.causality, &(), anchor, author.change, offset, 1, shows);
-        body.element_of.push(number);
-        if wins {
-            entry.place = made;
-        }
+        let made = body.sequence.insert(causality, &(), anchor, change, offset, 1, shows);
+        body.push_move(made, born, wins);
         let to = if shows && telling { body.sequence.index_of(made) } else { 0 };
         self.units.add(1, Made::Move, list, made);
         if shows && from != to {
@@ -374,103 +551,103 @@ impl Document {
     }
 
     /// Deletes what units `first` to `last` of a change inserted, in this direction.
-    pub(super) fn do_delete<C: Causality>(
+    fn do_delete<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
         target: ChangeIdx,
         first: u32,
         last: u32,
-    ) {
+    ) -> Result<(), InvalidReason> {
         let (low, high) = (first.min(last), first.max(last));
+        if high >= self.units.total(target) {
+            return Err(InvalidReason::Reference);
+        }
         self.units.skip(high - low + 1);
-        let (branch, _) = author.causality.position(target);
-        let runs = self.units.runs(target);
-        let from = runs.partition_point(|run| run.end() <= low);
-        let until = runs.partition_point(|run| run.start <= high);
-        let touched: Vec<UnitRun> = runs[from..until].to_vec();
-        let in_order: Box<dyn Iterator<Item = &UnitRun>> =
-            if first <= last { Box::new(touched.iter()) } else { Box::new(touched.iter().rev()) };
-        for run in in_order {
-            let (start, end) = (low.max(run.start), high.min(run.end() - 1));
-            let (a, b) = (run.place_of(start), run.place_of(end));
-            let before = self.at(run.container).least(branch);
-            if first <= last {
-                self.kill(author, run.container, branch, a..=b);
-            } else {
-                self.kill(author, run.container, branch, (a..=b).rev());
+        let runs = self.units.reaching(target, low, high);
+        let mut next = low;
+        for at in runs.clone() {
+            let run = self.units.at(at);
+            if run.start > next || !run.made.deletable() {
+                return Err(InvalidReason::Kind);
             }
-            self.settle(run.container, branch, before);
+            next = run.end();
+        }
+        if next <= high {
+            return Err(InvalidReason::Kind);
+        }
+        for at in 0..runs.len() {
+            let run = *self.units.at(if first <= last { runs.start + at } else { runs.end - 1 - at });
+            let (start, end) = (low.max(run.start), high.min(run.end() - 1));
+            self.delete_places(author, run.container, run.place_of(start)..run.place_of(end) + 1);
+        }
+        Ok(())
+    }
+
+    fn delete_places<C: Causality>(&mut self, author: &mut Author<'_, C>, container: ContainerIdx, places: Range<u32>) {
+        if author.events.is_none() {
+            if self.kill(container, places, None) > 0 {
+                self.after_kill(container);
+            }
+            return;
+        }
+        let mut told = Vec::new();
+        if self.kill(container, places, Some(&mut told)) > 0 {
+            self.after_kill(container);
+        }
+        self.tell_deleted(author, container, told);
+    }
+
+    /// Deletes elements or characters by their places, which belong to the change's next units; `told` is for [`Self::tell_deleted`].
+    pub(super) fn do_delete_places(
+        &mut self,
+        container: ContainerIdx,
+        places: Range<u32>,
+        told: Option<&mut Vec<(usize, usize)>>,
+    ) {
+        self.units.skip(places.end - places.start);
+        if self.kill(container, places, told) > 0 {
+            self.after_kill(container);
         }
     }
 
-    /// Deletes the elements or characters that were inserted with these places.
-    fn kill<C: Causality>(
-        &mut self,
+    fn after_kill(&mut self, container: ContainerIdx) {
+        if self.len(container) == 0 {
+            self.refresh(container);
+        }
+    }
+
+    pub(super) fn tell_deleted<C: Causality>(
+        &self,
         author: &mut Author<'_, C>,
         container: ContainerIdx,
-        branch: BranchIdx,
-        places: impl Iterator<Item = u32>,
+        told: Vec<(usize, usize)>,
     ) {
-        let telling = author.events.is_some();
-        // Neighbours that go one after another are told as one.
-        let mut gone: Vec<(usize, usize)> = Vec::new();
-        match &mut self.at_mut(container).body {
-            Body::List(list) => {
-                let list = Arc::make_mut(list);
-                for place in places {
-                    let entry = &mut list.elements[list.element_of[place as usize] as usize];
-                    if entry.alive {
-                        entry.die();
-                        let shown = entry.place.index() as u32;
-                        list.sequence.hide(&(), shown..shown + 1, telling.then_some(&mut gone));
-                        list.runs.kill(branch, PlaceIdx::from_number(place));
-                    }
-                }
-            }
-            Body::Text(text) => {
-                let TextBody { sequence, characters, runs } = Arc::make_mut(text);
-                for place in places {
-                    if sequence.hide(characters, place..place + 1, telling.then_some(&mut gone)) > 0 {
-                        runs.kill(branch, PlaceIdx::from_number(place));
-                    }
-                }
-            }
-            _ => {}
-        }
-        for (index, len) in gone {
+        for (index, len) in told {
             self.tell(author, container, Happened::Deleted { index, len });
         }
     }
 
-    fn tell_inserted<C: Causality>(
-        &self,
-        author: &mut Author<'_, C>,
-        container: ContainerIdx,
-        first: PlaceIdx,
-        len: u32,
-    ) {
-        if author.events.is_none() {
-            return;
-        }
-        let index = match &self.at(container).body {
-            Body::List(list) => list.sequence.index_of(first),
-            Body::Text(text) => text.sequence.index_of(first),
-            _ => return,
-        };
-        self.tell(author, container, Happened::Inserted { index, len: len as usize });
-    }
-
     fn tell<C: Causality>(&self, author: &mut Author<'_, C>, container: ContainerIdx, happened: Happened) {
         let Some(events) = author.events.as_deref_mut() else { return };
+        let change = author.scope.change;
         // Cheaper than to find indexes on the way up first.
         if events.len() > MAX_EVENTS || !self.is_attached(container) {
             return;
         }
         if events.len() == MAX_EVENTS {
             let (container, kind, path) = (ContainerIdx::ROOT, Kind::Map, Vec::new());
-            return events.push(Event { change: author.change, container, kind, path, happened: Happened::Untold });
+            return events.push(Event { change, container, kind, path, happened: Happened::Untold });
         }
         let Some(path) = self.path(container) else { return };
-        events.push(Event { change: author.change, container, kind: self.at(container).kind, path, happened });
+        events.push(Event { change, container, kind: self.at(container).kind, path, happened });
+    }
+}
+
+/// The change that a source names; for an entry of the foreign table, what that resolved to.
+fn source<C: Causality>(author: &Author<'_, C>, resolved: &Resolved, source: Source) -> Option<ChangeIdx> {
+    match source {
+        Source::Own => Some(author.scope.change),
+        Source::Back(steps) => author.causality.back(author.scope.change, steps),
+        Source::Foreign(entry) => *resolved.foreign.get(entry as usize)?,
     }
 }

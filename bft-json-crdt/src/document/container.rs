@@ -1,188 +1,248 @@
-//! What is kept of one container: where it hangs, what it holds, and which of its operations are uncovered.
+//! What is kept of one container: where it hangs, what it holds, and whether it lives. Sixteen bytes, and a body once there is something in it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use smallvec::SmallVec;
 
-use super::ContainerIdx;
-use super::live::{Runs, Steps};
-use super::sequence::{Characters, PlaceIdx, Sequence};
-use crate::causality::{BranchIdx, ChangeIdx};
+use super::keys::KeyNo;
+use super::list::ListBody;
+use super::map::MapBody;
+use super::pages::Pages;
+use super::register::Registers;
+use super::text::TextBody;
+use super::{ContainerIdx, Document};
 use crate::ops::Kind;
-use crate::value::Value;
+
+/// In a container's `body`: it has none yet. An element that holds an empty list takes four bytes in a change, and shall not take a
+/// kilobyte in memory.
+pub(super) const NONE: u32 = u32::MAX;
 
 /// What a container hangs from.
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Up {
     Root,
-    Key(ContainerIdx, Arc<str>),
-    /// An element of a list, by its number in [`ListBody::elements`].
+    Key(ContainerIdx, KeyNo),
+    /// An element of a list, by the place that its insert made.
     Element(ContainerIdx, u32),
 }
 
-#[derive(Clone)]
+/// A container.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Container {
-    pub(super) up: Up,
+    /// The map or list above it; the root's own number is never asked for.
+    above: u32,
+    /// The key's or the element's number there.
+    at: u32,
+    /// Its number in the table of its kind, or [`NONE`].
+    pub(super) body: u32,
     pub(super) kind: Kind,
-    pub(super) depth: u32,
-    /// For each branch, ascending, the latest uncovered ensure: what covers it covers the earlier ones too.
-    pub(super) ensures: Vec<(BranchIdx, u64)>,
-    pub(super) body: Body,
+    /// At most [`crate::ops::MAX_DEPTH`].
+    pub(super) depth: u8,
+    /// The flags below.
+    state: u8,
 }
 
-#[derive(Clone)]
-pub(super) enum Body {
-    /// Register or multi-value register: the uncovered sets that are in no other's causal past, in the one order. A set that is in
-    /// another's past can be forgotten: whatever covers the later one covers it too, and it is lower in the one order.
-    Register(Vec<Write>),
-    Counter(Steps),
-    Map(Box<MapBody>),
-    /// Shared with all empty ones until something is inserted: an element that holds an empty list takes four bytes in a change, and most of a
-    /// kilobyte in memory if each had its own.
-    List(Arc<ListBody>),
-    Text(Arc<TextBody>),
-}
-
-#[derive(Clone)]
-pub(super) struct Write {
-    pub(super) change: ChangeIdx,
-    pub(super) branch: BranchIdx,
-    pub(super) seq: u64,
-    pub(super) value: Value,
-}
-
-/// The containers under one key, lowest kind first; at most one of each kind.
-pub(super) type Slot = Vec<(Kind, ContainerIdx)>;
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct MapBody {
-    /// The keys under which something lives.
-    pub(super) living: BTreeMap<Arc<str>, Slot>,
-    /// The keys under which something was mentioned, but nothing lives. Invariant: shares no key with `living`.
-    pub(super) gone: BTreeMap<Arc<str>, Slot>,
-    /// For each child and each branch that has uncovered operations at or below it: the least `seq` among them. So whatever a clear covers is
-    /// found without looking at what it does not.
-    pub(super) index: BTreeSet<(BranchIdx, u64, ContainerIdx)>,
-}
-
-impl MapBody {
-    pub(super) fn slot(&self, key: &str) -> Option<&Slot> {
-        self.living.get(key).or_else(|| self.gone.get(key))
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct ListBody {
-    pub(super) sequence: Sequence,
-    /// For each place the number of its element.
-    pub(super) element_of: Vec<u32>,
-    pub(super) elements: Vec<Entry>,
-    /// The uncovered inserts. What lies inside elements needs no index here: whatever covers it covers the insert too, which kills the element
-    /// with all that is in it.
-    pub(super) runs: Runs,
-}
-
-/// A list element.
-#[derive(Clone)]
-pub(super) struct Entry {
-    /// The place that its insert made: what names it.
-    pub(super) born: PlaceIdx,
-    /// Its greatest place in the one order.
-    pub(super) place: PlaceIdx,
-    pub(super) alive: bool,
-    pub(super) content: Content,
-}
-
-#[derive(Clone)]
-pub(super) enum Content {
-    Value(Value),
-    /// The value of a deleted element: nothing can show it again.
-    Gone,
-    /// Kept when the element is deleted: operations still name what is in it.
-    Container(ContainerIdx),
-}
-
-#[derive(Clone)]
-pub(super) struct TextBody {
-    /// A character lives while its place is visible.
-    pub(super) sequence: Sequence,
-    pub(super) characters: Characters,
-    pub(super) runs: Runs,
-}
-
-static EMPTY_LIST: LazyLock<Arc<ListBody>> = LazyLock::new(|| {
-    let (element_of, elements) = (Vec::new(), Vec::new());
-    Arc::new(ListBody { sequence: Sequence::new(), element_of, elements, runs: Runs::default() })
-});
-
-static EMPTY_TEXT: LazyLock<Arc<TextBody>> = LazyLock::new(|| {
-    Arc::new(TextBody { sequence: Sequence::new(), characters: Characters::default(), runs: Runs::default() })
-});
+/// It hangs from a list element, not from a key.
+const IN_LIST: u8 = 1;
+/// Invariant: set exactly while an uncovered operation stands at or below it, so far as clears of containers above can tell.
+const LIVES: u8 = 2;
+/// The list element that holds it is deleted.
+const DEAD: u8 = 4;
+/// Invariant: set exactly while it has uncovered ensures.
+const ENSURED: u8 = 8;
+/// Invariant: what clears need to know of it is kept up to date, and of everything below it that no list lies between.
+const INDEXED: u8 = 16;
 
 impl Container {
-    pub(super) fn new(up: Up, kind: Kind, depth: u32) -> Self {
-        let body = match kind {
-            Kind::Register | Kind::MultiRegister => Body::Register(Vec::new()),
-            Kind::Counter => Body::Counter(Steps::default()),
-            Kind::Map => Body::Map(Box::default()),
-            Kind::List => Body::List(EMPTY_LIST.clone()),
-            Kind::Text => Body::Text(EMPTY_TEXT.clone()),
+    pub(super) fn new(up: Up, kind: Kind, depth: u8) -> Self {
+        let (above, at, state) = match up {
+            Up::Root => (NONE, NONE, 0),
+            Up::Key(map, key) => (map.0, key.0, 0),
+            Up::Element(list, place) => (list.0, place, IN_LIST),
         };
-        Self { up, kind, depth, ensures: Vec::new(), body }
+        Self { above, at, body: NONE, kind, depth, state }
+    }
+
+    pub(super) fn up(&self) -> Up {
+        match self.above {
+            NONE => Up::Root,
+            list if self.is(IN_LIST) => Up::Element(ContainerIdx(list), self.at),
+            map => Up::Key(ContainerIdx(map), KeyNo(self.at)),
+        }
+    }
+
+    fn is(&self, flag: u8) -> bool {
+        self.state & flag != 0
+    }
+
+    fn mark(&mut self, flag: u8, set: bool) {
+        if set {
+            self.state |= flag;
+        } else {
+            self.state &= !flag;
+        }
     }
 
     /// Whether an uncovered operation stands at or below it, so far as clears of containers above can tell.
     pub(super) fn lives(&self) -> bool {
-        !self.ensures.is_empty()
-            || match &self.body {
-                Body::Register(writes) => !writes.is_empty(),
-                Body::Counter(steps) => !steps.is_empty(),
-                Body::Map(map) => !map.index.is_empty(),
-                Body::List(list) => list.runs.living() > 0,
-                Body::Text(text) => text.runs.living() > 0,
-            }
+        self.is(LIVES)
     }
 
-    /// The least `seq` of the uncovered operations at or below it on a branch.
-    pub(super) fn least(&self, branch: BranchIdx) -> Option<u64> {
-        let ensure = self.ensures.binary_search_by_key(&branch, |(of, _)| *of).ok().map(|at| self.ensures[at].1);
-        let own = match &self.body {
-            Body::Register(writes) => writes.iter().find(|write| write.branch == branch).map(|write| write.seq),
-            Body::Counter(steps) => steps.least(branch),
-            Body::Map(map) => map
-                .index
-                .range((branch, 0, ContainerIdx(0))..)
-                .next()
-                .filter(|(of, ..)| *of == branch)
-                .map(|(_, seq, _)| *seq),
-            Body::List(list) => list.runs.least(branch),
-            Body::Text(text) => text.runs.least(branch),
-        };
-        match (ensure, own) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+    /// Whether the list element that holds it is deleted.
+    pub(super) fn is_dead(&self) -> bool {
+        self.is(DEAD)
+    }
+
+    pub(super) fn die(&mut self) {
+        self.mark(DEAD, true);
+    }
+
+    pub(super) fn is_ensured(&self) -> bool {
+        self.is(ENSURED)
+    }
+
+    pub(super) fn set_ensured(&mut self, ensured: bool) {
+        self.mark(ENSURED, ensured);
+    }
+
+    pub(super) fn is_indexed(&self) -> bool {
+        self.is(INDEXED)
+    }
+
+    pub(super) fn set_indexed(&mut self) {
+        self.mark(INDEXED, true);
+    }
+}
+
+/// What the containers of each kind hold, by their `body` number.
+#[derive(Clone, Default)]
+pub(super) struct Bodies {
+    /// Of registers and multi-value registers.
+    pub(super) registers: Registers,
+    /// Of counters: the sums.
+    pub(super) counters: Pages<i128>,
+    pub(super) maps: Pages<MapBody>,
+    pub(super) lists: Pages<ListBody>,
+    pub(super) texts: Pages<TextBody>,
+}
+
+impl Document {
+    /// # Panics
+    /// If another document handed the number out.
+    pub(super) fn at(&self, container: ContainerIdx) -> &Container {
+        &self.containers[container.0]
+    }
+
+    pub(super) fn at_mut(&mut self, container: ContainerIdx) -> &mut Container {
+        &mut self.containers[container.0]
+    }
+
+    pub(super) fn map(&self, map: ContainerIdx) -> Option<&MapBody> {
+        let held = self.at(map);
+        if held.kind == Kind::Map { self.bodies.maps.get(held.body) } else { None }
+    }
+
+    pub(super) fn list(&self, list: ContainerIdx) -> Option<&ListBody> {
+        let held = self.at(list);
+        if held.kind == Kind::List { self.bodies.lists.get(held.body) } else { None }
+    }
+
+    pub(super) fn text_body(&self, text: ContainerIdx) -> Option<&TextBody> {
+        let held = self.at(text);
+        if held.kind == Kind::Text { self.bodies.texts.get(held.body) } else { None }
+    }
+
+    /// Makes room for what a map or a list or text holds. The caller knows its kind.
+    pub(super) fn map_mut(&mut self, map: ContainerIdx) -> &mut MapBody {
+        let held = &mut self.containers[map.0];
+        debug_assert_eq!(held.kind, Kind::Map);
+        if held.body == NONE {
+            held.body = self.bodies.maps.push(MapBody::default());
+        }
+        &mut self.bodies.maps[held.body]
+    }
+
+    pub(super) fn list_mut(&mut self, list: ContainerIdx) -> &mut ListBody {
+        let held = &mut self.containers[list.0];
+        debug_assert_eq!(held.kind, Kind::List);
+        if held.body == NONE {
+            held.body = self.bodies.lists.push(ListBody::default());
+        }
+        &mut self.bodies.lists[held.body]
+    }
+
+    pub(super) fn text_mut(&mut self, text: ContainerIdx) -> &mut TextBody {
+        let held = &mut self.containers[text.0];
+        debug_assert_eq!(held.kind, Kind::Text);
+        if held.body == NONE {
+            held.body = self.bodies.texts.push(TextBody::default());
+        }
+        &mut self.bodies.texts[held.body]
+    }
+
+    /// A map's entry of one kind, made if nothing mentioned it before. The caller knows that it is a map, and not too deep for it.
+    pub(super) fn child_or_make(&mut self, map: ContainerIdx, key: KeyNo, kind: Kind) -> ContainerIdx {
+        let known = self.map(map).and_then(|map| map.child(&self.containers, &self.keys, key, kind));
+        if let Some(child) = known {
+            return child;
+        }
+        let held = self.at(map);
+        let mut new = Container::new(Up::Key(map, key), kind, held.depth + 1);
+        if held.is_indexed() {
+            // Nothing stands in it that would have to be indexed.
+            new.set_indexed();
+        }
+        let child = ContainerIdx(self.containers.push(new));
+        self.map_mut(map);
+        let body = self.at(map).body;
+        self.bodies.maps[body].add(&self.containers, &self.keys, super::map::Entry { key, child });
+        child
+    }
+
+    /// Whether it lives, reckoned from what it holds.
+    pub(super) fn reckon_life(&self, container: ContainerIdx) -> bool {
+        let held = self.at(container);
+        if held.is_ensured() {
+            return true;
+        }
+        if held.body == NONE {
+            return false;
+        }
+        match held.kind {
+            Kind::Register | Kind::MultiRegister => self.bodies.registers.lives(held.body),
+            Kind::Counter => self.uncovered.has_steps(container),
+            Kind::Map => self.bodies.maps[held.body].lives(&self.containers),
+            Kind::List => self.bodies.lists[held.body].sequence.visible_len() > 0,
+            Kind::Text => self.bodies.texts[held.body].sequence.visible_len() > 0,
         }
     }
 
-    /// The branches that have uncovered operations at or below it, each once.
-    pub(super) fn branches(&self) -> Vec<BranchIdx> {
-        let mut branches: Vec<BranchIdx> = self.ensures.iter().map(|(branch, _)| *branch).collect();
-        match &self.body {
-            Body::Register(writes) => branches.extend(writes.iter().map(|write| write.branch)),
-            Body::Counter(steps) => branches.extend(steps.branches()),
-            Body::Map(map) => {
-                let mut from = (BranchIdx(0), 0, ContainerIdx(0));
-                while let Some(&(branch, ..)) = map.index.range(from..).next() {
-                    branches.push(branch);
-                    let Some(next) = branch.0.checked_add(1) else { break };
-                    from = (BranchIdx(next), 0, ContainerIdx(0));
-                }
+    /// Takes note of what has become of a container, and of the maps above it. Stops where nothing changes, which is mostly at once.
+    pub(super) fn refresh(&mut self, container: ContainerIdx) {
+        let mut container = container;
+        loop {
+            let lives = self.reckon_life(container);
+            let held = &mut self.containers[container.0];
+            if held.lives() == lives {
+                return;
             }
-            Body::List(list) => branches.extend(list.runs.branches()),
-            Body::Text(text) => branches.extend(text.runs.branches()),
+            held.mark(LIVES, lives);
+            // An element's container ends it: elements live by their insert alone.
+            let Up::Key(map, key) = held.up() else { return };
+            let body = self.at(map).body;
+            self.bodies.maps[body].note_life(&self.containers, &self.keys, key);
+            container = map;
         }
-        branches.sort_unstable();
-        branches.dedup();
-        branches
+    }
+
+    /// Takes note that something stands in a container now.
+    pub(super) fn revive(&mut self, container: ContainerIdx) {
+        if !self.at(container).lives() {
+            self.refresh(container);
+        }
+    }
+
+    /// The containers under the keys of a map.
+    pub(super) fn children(&self, map: ContainerIdx) -> SmallVec<[ContainerIdx; 8]> {
+        self.map(map).into_iter().flat_map(MapBody::entries).map(|entry| entry.child).collect()
     }
 }
 
@@ -191,11 +251,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_lists_and_texts_take_no_room_of_their_own() {
-        let make = |kind| Container::new(Up::Root, kind, 1).body;
-        let (Body::List(a), Body::List(b)) = (make(Kind::List), make(Kind::List)) else { panic!("lists") };
-        assert!(Arc::ptr_eq(&a, &b));
-        let (Body::Text(a), Body::Text(b)) = (make(Kind::Text), make(Kind::Text)) else { panic!("texts") };
-        assert!(Arc::ptr_eq(&a, &b));
+    fn containers_are_lean() {
+        assert_eq!(size_of::<Container>(), 16);
+        assert!(size_of::<MapBody>() <= 40);
+        assert_eq!(Container::new(Up::Root, Kind::List, 1).body, NONE);
     }
 }

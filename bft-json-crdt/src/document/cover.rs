@@ -2,142 +2,267 @@
 //!
 //! Changes come in causal order, so nothing is ever covered by a delete that was applied before it: covering happens only when a clear or a delete is
 //! applied. A clear by change c covers on each branch what has a `seq` up to a bound: c's causal past there, or, on c's own branch, c itself (of whose
-//! units exactly the earlier ones are applied by then). So each container keeps for each branch the least `seq` at and below it, and a
-//! clear goes only where it covers something.
+//! units exactly the earlier ones are applied by then). So each container that clears may reach knows for each branch the least `seq` at and below
+//! it, and a clear goes only where it covers something. That knowledge is gathered when the first clear comes, and kept from then on.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use super::container::{Body, Content, Entry, MapBody, TextBody, Up};
+use super::apply::Author;
+use super::container::{NONE, Up};
+use super::list::Held;
 use super::{ContainerIdx, Document};
-use crate::causality::BranchIdx;
+use crate::causality::{BranchIdx, Causality};
+use crate::ops::Kind;
 
 impl Document {
-    /// Covers everything at and below a container that `bound` says, on each of these branches. Answers whether there was anything.
-    pub(super) fn cover(
+    /// Gathers what clears need to know of a container, and of all below it that no list lies between. Costs the size of that, once. Recurses at
+    /// most to MAX_DEPTH.
+    pub(super) fn index<C: Causality>(&mut self, causality: &C, container: ContainerIdx) {
+        let held = self.at_mut(container);
+        if held.is_indexed() {
+            return;
+        }
+        held.set_indexed();
+        if held.body == NONE {
+            return;
+        }
+        match held.kind {
+            Kind::Map => {
+                for child in self.children(container) {
+                    self.index(causality, child);
+                    for (branch, least) in self.leasts(causality, child) {
+                        self.uncovered.add_below(container, branch, least, child);
+                    }
+                }
+            }
+            Kind::List | Kind::Text => {
+                let mut pieces = Vec::new();
+                self.pieces(container, 0, usize::MAX, |change, _, places| pieces.push((change, places)));
+                for (change, places) in pieces {
+                    let (branch, seq) = causality.position(change);
+                    self.uncovered.insert(container, branch, seq, places);
+                }
+            }
+            Kind::Register | Kind::MultiRegister | Kind::Counter => {}
+        }
+    }
+
+    /// The least `seq` of the uncovered operations at or below an indexed container on a branch.
+    pub(super) fn least<C: Causality>(&self, causality: &C, container: ContainerIdx, branch: BranchIdx) -> Option<u64> {
+        let held = self.at(container);
+        let ensure = if held.is_ensured() { self.uncovered.ensured(container, branch) } else { None };
+        let own = match held.kind {
+            _ if held.body == NONE => None,
+            Kind::Register | Kind::MultiRegister => {
+                let mut positions = self.bodies.registers.writes(held.body).map(|(at, _)| causality.position(at));
+                positions.find(|(of, _)| *of == branch).map(|(_, seq)| seq)
+            }
+            Kind::Counter => self.uncovered.least_step(container, branch),
+            Kind::Map => self.uncovered.least_below(container, branch),
+            Kind::List | Kind::Text => self.uncovered.least_insert(container, branch),
+        };
+        lesser(ensure, own)
+    }
+
+    /// The same for each branch that has any, each once.
+    pub(super) fn leasts<C: Causality>(&self, causality: &C, container: ContainerIdx) -> Vec<(BranchIdx, u64)> {
+        let held = self.at(container);
+        let mut leasts = match held.kind {
+            _ if held.body == NONE => Vec::new(),
+            Kind::Register | Kind::MultiRegister => {
+                self.bodies.registers.writes(held.body).map(|(at, _)| causality.position(at)).collect()
+            }
+            Kind::Counter => self.uncovered.least_steps(container),
+            Kind::Map => self.uncovered.leasts_below(container),
+            Kind::List | Kind::Text => self.uncovered.least_inserts(container),
+        };
+        if held.is_ensured() {
+            leasts.extend(self.uncovered.ensures(container));
+            leasts.sort_unstable();
+            leasts.dedup_by_key(|(branch, _)| *branch);
+        }
+        leasts
+    }
+
+    /// Covers everything at and below an indexed container that the author's clear reaches: on these branches, of which it takes the least `seq`
+    /// each. Answers whether there was anything.
+    pub(super) fn cover<C: Causality>(
         &mut self,
+        author: &Author<'_, C>,
         container: ContainerIdx,
-        branches: Vec<BranchIdx>,
-        bound: impl Fn(BranchIdx) -> u64,
+        leasts: Vec<(BranchIdx, u64)>,
     ) -> bool {
         let mut any = false;
-        for branch in branches {
-            let before = self.at(container).least(branch);
-            let bound = bound(branch);
-            if before.is_some_and(|least| least <= bound) {
-                any = true;
-                self.cover_branch(container, branch, bound);
-                self.settle(container, branch, before);
+        let reached = leasts.into_iter().map(|(branch, before)| (branch, before, author.bound(branch)));
+        let mut reached = reached.filter(|(_, before, bound)| before <= bound).peekable();
+        if matches!(self.at(container).kind, Kind::Register | Kind::MultiRegister) && reached.peek().is_some() {
+            // All at once: searching the writes for each branch would cost their square.
+            any |= self.cover_writes(author, container, None);
+            let reached: Vec<_> = reached.collect();
+            for (branch, _, bound) in &reached {
+                any |= self.cover_ensure(container, *branch, *bound);
+            }
+            let mut left = self.leasts(author.causality, container);
+            left.sort_unstable();
+            for (branch, before, _) in reached {
+                let after = left.binary_search_by_key(&branch, |(of, _)| *of).ok().map(|at| left[at].1);
+                self.settle(container, branch, Some(before), after);
+            }
+        } else {
+            for (branch, before, bound) in reached {
+                any |= self.cover_branch(author, container, branch, bound);
+                let after = self.least(author.causality, container, branch);
+                self.settle(container, branch, Some(before), after);
+            }
+        }
+        self.refresh(container);
+        any
+    }
+
+    /// Covers one branch at and below a container, up to `seq` = `bound`; of a register all branches, since all of them are on the way. What stands above
+    /// is not told. Recurses at most to MAX_DEPTH.
+    fn cover_branch<C: Causality>(
+        &mut self,
+        author: &Author<'_, C>,
+        container: ContainerIdx,
+        branch: BranchIdx,
+        bound: u64,
+    ) -> bool {
+        let held = *self.at(container);
+        let mut any = self.cover_ensure(container, branch, bound);
+        if held.body == NONE {
+            return any;
+        }
+        match held.kind {
+            Kind::Register | Kind::MultiRegister => {
+                let Up::Key(map, _) = held.up() else { unreachable!("a clear comes down through maps") };
+                any |= self.cover_writes(author, container, Some(map));
+            }
+            Kind::Counter => {
+                while let Some(step) = self.uncovered.cover_step(container, branch, bound) {
+                    self.bodies.counters[held.body] -= step;
+                    any = true;
+                }
+            }
+            Kind::List | Kind::Text => {
+                while let Some(places) = self.uncovered.cover_inserts(container, branch, bound) {
+                    any |= self.kill(container, places, None) > 0;
+                }
+            }
+            Kind::Map => {
+                while let Some(child) = self.uncovered.take_below(container, branch, bound) {
+                    any |= self.cover_branch(author, child, branch, bound);
+                    if let Some(least) = self.least(author.causality, child, branch) {
+                        self.uncovered.add_below(container, branch, least, child);
+                    }
+                    self.refresh(child);
+                }
             }
         }
         any
     }
 
-    /// Covers one branch at and below a container, up to `seq` = `bound`. What stands above is not told. Recurses at most to MAX_DEPTH.
-    fn cover_branch(&mut self, container: ContainerIdx, branch: BranchIdx, bound: u64) {
-        let held = self.at_mut(container);
-        held.ensures.retain(|(of, seq)| *of != branch || *seq > bound);
-        match &mut held.body {
-            Body::Register(writes) => writes.retain(|write| write.branch != branch || write.seq > bound),
-            Body::Counter(steps) => {
-                steps.cover(branch, bound);
+    fn cover_ensure(&mut self, container: ContainerIdx, branch: BranchIdx, bound: u64) -> bool {
+        if !self.at(container).is_ensured() {
+            return false;
+        }
+        let (covered, left) = self.uncovered.cover_ensure(container, branch, bound);
+        self.at_mut(container).set_ensured(left);
+        covered
+    }
+
+    /// Covers the writes of a register, on all branches. If the clear has come down from a map, that forgets them too.
+    fn cover_writes<C: Causality>(
+        &mut self,
+        author: &Author<'_, C>,
+        register: ContainerIdx,
+        map: Option<ContainerIdx>,
+    ) -> bool {
+        let held = *self.at(register);
+        if held.body == NONE {
+            return false;
+        }
+        let mut writes = self.bodies.registers.take(held.body);
+        let before = writes.len();
+        writes.retain(|write| {
+            let (branch, seq) = author.causality.position(write.change);
+            let covered = seq <= author.bound(branch);
+            // Else the map would send the clear here once more for each branch. What stands above the map settles itself when the clear
+            // comes to that branch.
+            if let (true, Some(map)) = (covered, map)
+                && self.uncovered.ensured(register, branch).is_none()
+            {
+                self.uncovered.remove_below(map, branch, seq, register);
             }
-            // Empty ones are shared, and stay so.
-            Body::List(list) if list.runs.living() > 0 => {
-                let list = Arc::make_mut(list);
-                for run in list.runs.cover(branch, bound) {
-                    for place in run.places() {
-                        let entry = &mut list.elements[list.element_of[place as usize] as usize];
-                        if entry.alive {
-                            entry.die();
-                            let shown = entry.place.index() as u32;
-                            list.sequence.hide(&(), shown..shown + 1, None);
+            !covered
+        });
+        let covered = writes.len() < before;
+        self.bodies.registers.put(held.body, writes);
+        covered
+    }
+
+    /// Hides the elements or characters that were inserted with these places. Answers how many of them lived; `told` gets the stretches that
+    /// went, each with its index at that moment.
+    pub(super) fn kill(
+        &mut self,
+        container: ContainerIdx,
+        places: Range<u32>,
+        told: Option<&mut Vec<(usize, usize)>>,
+    ) -> u32 {
+        let held = *self.at(container);
+        match held.kind {
+            _ if held.body == NONE => 0,
+            Kind::Text => self.bodies.texts[held.body].kill(places, told),
+            Kind::List => {
+                let list = &mut self.bodies.lists[held.body];
+                let gone = list.kill(places.clone(), told);
+                if gone > 0 {
+                    for born in places {
+                        if let Held::Container(inner) = list.held(born) {
+                            self.containers[inner.0].die();
                         }
                     }
                 }
+                gone
             }
-            Body::Text(text) if text.runs.living() > 0 => {
-                let TextBody { sequence, characters, runs } = Arc::make_mut(text);
-                for run in runs.cover(branch, bound) {
-                    sequence.hide(characters, run.places(), None);
-                }
-            }
-            Body::List(_) | Body::Text(_) => {}
-            Body::Map(_) => {
-                while let Some(child) = self.take_covered_child(container, branch, bound) {
-                    self.cover_branch(child, branch, bound);
-                    if let Some(least) = self.at(child).least(branch) {
-                        if let Body::Map(map) = &mut self.at_mut(container).body {
-                            map.index.insert((branch, least, child));
-                        }
-                    } else {
-                        self.file(child);
-                    }
-                }
-            }
+            _ => 0,
         }
     }
 
-    /// Takes out of a map's index a child with something that is covered.
-    fn take_covered_child(&mut self, map: ContainerIdx, branch: BranchIdx, bound: u64) -> Option<ContainerIdx> {
-        let Body::Map(map) = &mut self.at_mut(map).body else { return None };
-        let first = map.index.range((branch, 0, ContainerIdx(0))..).next().copied();
-        let first = first.filter(|(of, seq, _)| *of == branch && *seq <= bound)?;
-        map.index.remove(&first);
-        Some(first.2)
-    }
-
-    /// Tells the maps above that the least `seq` of a branch at and below a container is no longer `before`. O(depth · log n), and mostly
-    /// O(log n): it stops where nothing changes.
-    pub(super) fn settle(&mut self, container: ContainerIdx, branch: BranchIdx, before: Option<u64>) {
-        let (mut container, mut before) = (container, before);
-        loop {
-            let after = self.at(container).least(branch);
-            if before == after {
+    /// Tells the maps above that the least `seq` of a branch at and below an indexed container is no longer `before`. O(depth · log n), and mostly
+    /// O(log n): it stops where nothing changes, and where nobody has ever cleared.
+    pub(super) fn settle(
+        &mut self,
+        container: ContainerIdx,
+        branch: BranchIdx,
+        before: Option<u64>,
+        after: Option<u64>,
+    ) {
+        let (mut container, mut before, mut after) = (container, before, after);
+        while before != after {
+            // An element's container ends it: elements live by their insert alone.
+            let Up::Key(map, _) = self.at(container).up() else { return };
+            let above = self.at(map);
+            if !above.is_indexed() {
                 return;
             }
-            // An element's container ends it: elements live by their insert alone.
-            let Up::Key(above, _) = self.at(container).up else { return };
-            let before_above = self.at(above).least(branch);
-            if let Body::Map(map) = &mut self.at_mut(above).body {
-                if let Some(least) = before {
-                    map.index.remove(&(branch, least, container));
-                }
-                if let Some(least) = after {
-                    map.index.insert((branch, least, container));
-                }
+            let ensure = if above.is_ensured() { self.uncovered.ensured(map, branch) } else { None };
+            let before_above = lesser(ensure, self.uncovered.least_below(map, branch));
+            if let Some(least) = before {
+                self.uncovered.remove_below(map, branch, least, container);
             }
-            if before.is_none() != after.is_none() {
-                self.file(container);
+            if let Some(least) = after {
+                self.uncovered.add_below(map, branch, least, container);
             }
-            (container, before) = (above, before_above);
-        }
-    }
-
-    /// Sorts the key of a map's entry among the living or the gone ones.
-    fn file(&mut self, container: ContainerIdx) {
-        let Up::Key(above, key) = self.at(container).up.clone() else { return };
-        let Body::Map(map) = &self.at(above).body else { return };
-        let was = map.living.contains_key(&key);
-        let lives = map.slot(&key).is_some_and(|slot| slot.iter().any(|(_, child)| self.at(*child).lives()));
-        if was == lives {
-            return;
-        }
-        if let Body::Map(map) = &mut self.at_mut(above).body {
-            let MapBody { living, gone, .. } = &mut **map;
-            let (from, to) = if lives { (gone, living) } else { (living, gone) };
-            if let Some((key, slot)) = from.remove_entry(&key) {
-                to.insert(key, slot);
-            }
+            after = lesser(ensure, self.uncovered.least_below(map, branch));
+            (container, before) = (map, before_above);
         }
     }
 }
 
-impl Entry {
-    /// Marks a living element as deleted. Its place is for the caller to hide.
-    pub(super) fn die(&mut self) {
-        self.alive = false;
-        if matches!(self.content, Content::Value(_)) {
-            self.content = Content::Gone;
-        }
+fn lesser(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

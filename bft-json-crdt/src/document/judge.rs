@@ -1,7 +1,7 @@
 //! Whether a change is valid by what it says of the document (section 5, verdict 6): a function of the change and its causal past alone, so that all
 //! replicas agree. Mutates nothing. O((runs + table) · log n), and O(1) for each run of units that a delete run reaches over.
 
-use super::container::Body;
+use super::list::Held;
 use super::units::Made;
 use super::{ContainerIdx, Document, InvalidReason};
 use crate::causality::{Causality, ChangeIdx};
@@ -9,7 +9,7 @@ use crate::ops::{Anchor, ContainerNo, Direction, Elements, Kind, MAX_DEPTH, Ops,
 
 /// A container as the judge sees it. Within one change no two table entries name the same one: their forms, elements and sources are unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+pub(super) enum Which {
     /// It stands in memory.
     Known(ContainerIdx),
     /// The change mentions it first, as this entry of its table.
@@ -19,16 +19,42 @@ enum Which {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     which: Which,
     depth: u32,
 }
 
 /// What a reference names.
 #[derive(Debug, Clone, Copy)]
-struct Named {
+pub(super) struct Named {
     made: Made,
     container: Which,
+}
+
+/// The tables of one change. They are kept from change to change: a change of one character shall not cost five allocations.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// The root, then the change's table.
+    containers: Vec<Seen>,
+    /// For each run the offset of its first unit.
+    starts: Vec<u32>,
+    /// The containers of the runs before the one that is being judged, where they make something.
+    made: Vec<Option<Named>>,
+}
+
+impl Tables {
+    fn reset(&mut self) {
+        self.containers.clear();
+        self.starts.clear();
+        self.made.clear();
+    }
+
+    /// Gives back what a huge change took.
+    pub(super) fn shrink(&mut self, to: usize) {
+        self.containers.shrink_to(to);
+        self.starts.shrink_to(to);
+        self.made.shrink_to(to);
+    }
 }
 
 /// The references of one change.
@@ -37,32 +63,46 @@ struct Judge<'a, C> {
     causality: &'a C,
     change: ChangeIdx,
     ops: &'a Ops,
-    /// The root, then the change's table.
-    table: Vec<Seen>,
-    foreign: Vec<Option<ChangeIdx>>,
-    /// For each run the offset of its first unit.
-    starts: Vec<u32>,
-    /// The containers of the runs before the one that is being judged, where they make something.
-    made: Vec<Option<Named>>,
+    tables: &'a mut Tables,
+    foreign: &'a [Option<ChangeIdx>],
     /// The least fault so far.
     fault: Option<InvalidReason>,
 }
 
+/// Resolves the foreign table. Entries name changes in the causal past that are not on the author's own chain; others are `None`.
+pub(super) fn foreign_table<C: Causality>(
+    causality: &C,
+    change: ChangeIdx,
+    ops: &Ops,
+    foreign: &mut Vec<Option<ChangeIdx>>,
+) -> Result<(), InvalidReason> {
+    foreign.clear();
+    if ops.foreign.is_empty() {
+        return Ok(());
+    }
+    let (_, seq) = causality.position(change);
+    foreign.extend(ops.foreign.iter().map(|id| {
+        causality.lookup(id).filter(|found| {
+            let back = seq.saturating_sub(causality.position(*found).1);
+            let own = back > 0 && causality.back(change, back) == Some(*found);
+            !own && causality.precedes(*found, change)
+        })
+    }));
+    if foreign.contains(&None) { Err(InvalidReason::Reference) } else { Ok(()) }
+}
+
 impl Document {
-    /// Judges a change.
-    pub(super) fn judge<C: Causality>(&self, causality: &C, change: ChangeIdx, ops: &Ops) -> Result<(), InvalidReason> {
-        let mut judge = Judge {
-            document: self,
-            causality,
-            change,
-            ops,
-            table: Vec::with_capacity(ops.containers.len() + 1),
-            foreign: Vec::with_capacity(ops.foreign.len()),
-            starts: Vec::with_capacity(ops.runs.len()),
-            made: Vec::with_capacity(ops.runs.len()),
-            fault: None,
-        };
-        judge.foreign_table();
+    /// Judges a change whose foreign table is resolved to `foreign`.
+    pub(super) fn judge<C: Causality>(
+        &self,
+        causality: &C,
+        change: ChangeIdx,
+        ops: &Ops,
+        foreign: &[Option<ChangeIdx>],
+        tables: &mut Tables,
+    ) -> Result<(), InvalidReason> {
+        tables.reset();
+        let mut judge = Judge { document: self, causality, change, ops, tables, foreign, fault: None };
         judge.starts();
         judge.container_table();
         judge.runs();
@@ -75,36 +115,20 @@ impl<C: Causality> Judge<'_, C> {
         self.fault = Some(self.fault.map_or(reason, |other| other.min(reason)));
     }
 
-    /// Entries name changes in the causal past that are not on the author's own chain.
-    fn foreign_table(&mut self) {
-        let (_, seq) = self.causality.position(self.change);
-        for id in &self.ops.foreign {
-            let found = self.causality.lookup(id).filter(|found| {
-                let back = seq.saturating_sub(self.causality.position(*found).1);
-                let own = back > 0 && self.causality.back(self.change, back) == Some(*found);
-                !own && self.causality.precedes(*found, self.change)
-            });
-            if found.is_none() {
-                self.fault(InvalidReason::Reference);
-            }
-            self.foreign.push(found);
-        }
-    }
-
     fn starts(&mut self) {
         let mut start = 0;
         for run in &self.ops.runs {
-            self.starts.push(start);
+            self.tables.starts.push(start);
             start += run.len();
         }
     }
 
     fn container_table(&mut self) {
-        self.table.push(Seen { which: Which::Known(ContainerIdx::ROOT), depth: 0 });
+        self.tables.containers.push(Seen { which: Which::Known(ContainerIdx::ROOT), depth: 0 });
         for (at, entry) in self.ops.containers.iter().enumerate() {
             let number = at as u32 + 1;
             let (which, depth) = match &entry.parent {
-                Parent::Key(parent, key) => match self.table.get(parent.0 as usize).copied() {
+                Parent::Key(parent, key) => match self.tables.containers.get(parent.0 as usize).copied() {
                     Some(Seen { which: Which::Known(map), depth, .. }) => {
                         let child = self.document.child(map, key, entry.kind);
                         (child.map_or(Which::Entry(number), Which::Known), depth + 1)
@@ -117,15 +141,15 @@ impl<C: Causality> Judge<'_, C> {
             if depth > MAX_DEPTH {
                 self.fault(InvalidReason::Depth);
             }
-            self.table.push(Seen { which, depth });
+            self.tables.containers.push(Seen { which, depth });
         }
     }
 
     /// What a list element holds, and how deep that lies.
     fn element(&mut self, to: Ref, kind: Kind, number: u32) -> (Which, u32) {
         if to.source == Source::Own {
-            let run = self.starts.partition_point(|start| *start <= to.offset).checked_sub(1);
-            let run = run.and_then(|at| Some((self.ops.runs.get(at)?, to.offset - self.starts[at])));
+            let run = self.tables.starts.partition_point(|start| *start <= to.offset).checked_sub(1);
+            let run = run.and_then(|at| Some((self.ops.runs.get(at)?, to.offset - self.tables.starts[at])));
             let Some((run, _)) = run.filter(|(run, within)| *within < run.len()) else {
                 self.fault(InvalidReason::Reference);
                 return (Which::Lost, 0);
@@ -133,7 +157,7 @@ impl<C: Causality> Judge<'_, C> {
             return match run {
                 Run::Insert { list, elements: Elements::Container(of), .. } if *of == kind => {
                     // The insert stands before the entry's first use, so that its list has an earlier entry.
-                    match self.table.get(list.0 as usize) {
+                    match self.tables.containers.get(list.0 as usize) {
                         Some(seen) => (Which::Entry(number), seen.depth + 1),
                         None => {
                             self.fault(InvalidReason::Reference);
@@ -157,17 +181,15 @@ impl<C: Causality> Judge<'_, C> {
             self.fault(InvalidReason::Kind);
             return (Which::Lost, 0);
         };
-        let Body::List(list) = &self.document.at(unit.container).body else { return (Which::Lost, 0) };
-        let element = list.element_of[unit.place_of(to.offset) as usize] as usize;
-        match list.elements[element].content {
-            super::container::Content::Container(found) => (Which::Known(found), self.document.depth(found)),
+        match self.document.list(unit.container).map(|list| list.held(unit.place_of(to.offset))) {
+            Some(Held::Container(found)) => (Which::Known(found), self.document.depth(found)),
             _ => (Which::Lost, 0),
         }
     }
 
     fn runs(&mut self) {
         for (run, at) in self.ops.runs.iter().zip(0..) {
-            let start = self.starts[at];
+            let start = self.tables.starts[at];
             let made = match run {
                 Run::Ensure(number) | Run::Clear(number) | Run::Set(number, _) | Run::Add(number, _) => {
                     self.container(*number);
@@ -210,12 +232,12 @@ impl<C: Causality> Judge<'_, C> {
                     None
                 }
             };
-            self.made.push(made);
+            self.tables.made.push(made);
         }
     }
 
     fn container(&mut self, number: ContainerNo) -> Seen {
-        match self.table.get(number.0 as usize) {
+        match self.tables.containers.get(number.0 as usize) {
             Some(seen) => *seen,
             None => {
                 self.fault(InvalidReason::Reference);
@@ -249,8 +271,8 @@ impl<C: Causality> Judge<'_, C> {
                 self.fault(InvalidReason::Reference);
                 return None;
             }
-            let run = self.starts.partition_point(|start| *start <= to.offset) - 1;
-            let made = self.made[run];
+            let run = self.tables.starts.partition_point(|start| *start <= to.offset) - 1;
+            let made = self.tables.made[run];
             if made.is_none() {
                 self.fault(InvalidReason::Kind);
             }
@@ -281,9 +303,9 @@ impl<C: Causality> Judge<'_, C> {
             if target.offset >= offset || high >= offset + len {
                 return self.fault(InvalidReason::Reference);
             }
-            let first = self.starts.partition_point(|start| *start <= low) - 1;
-            let behind = self.starts.partition_point(|start| *start <= high);
-            let all = (first..behind).all(|run| match self.made.get(run) {
+            let first = self.tables.starts.partition_point(|start| *start <= low) - 1;
+            let behind = self.tables.starts.partition_point(|start| *start <= high);
+            let all = (first..behind).all(|run| match self.tables.made.get(run) {
                 Some(made) => made.is_some_and(|named| named.made.deletable()),
                 None => false,
             });

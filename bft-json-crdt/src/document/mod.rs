@@ -16,12 +16,18 @@ mod container;
 mod cover;
 mod event;
 mod judge;
-mod live;
+mod keys;
+mod list;
+mod map;
 mod origin;
+mod pages;
 mod read;
+mod register;
 #[allow(dead_code, reason = "its own tests and figures use more of it than the engine")]
 mod sequence;
+mod text;
 mod tx;
+mod uncovered;
 mod units;
 
 pub use event::{Event, Happened, MAX_EVENTS, Step};
@@ -31,8 +37,12 @@ pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 
 use thiserror::Error;
 
-use self::apply::Author;
-use self::container::{Container, Up};
+use self::apply::{Author, Resolved, Scope};
+use self::container::{Bodies, Container, Up};
+use self::judge::{Tables, foreign_table};
+use self::keys::Keys;
+use self::pages::Pages;
+use self::uncovered::Uncovered;
 use self::units::Units;
 use crate::causality::{Causality, ChangeIdx};
 use crate::ops::{Kind, Ops};
@@ -71,13 +81,50 @@ pub enum InvalidReason {
 #[derive(Clone)]
 pub struct Document {
     /// The root first; none is ever taken out. Invariant: a container stands behind what it hangs from.
-    containers: Vec<Container>,
+    containers: Pages<Container>,
+    bodies: Bodies,
+    keys: Keys,
+    uncovered: Uncovered,
     units: Units,
+    scratch: Scratch,
 }
 
 impl Default for Document {
     fn default() -> Self {
-        Self { containers: vec![Container::new(Up::Root, Kind::Map, 0)], units: Units::default() }
+        let mut containers = Pages::default();
+        containers.push(Container::new(Up::Root, Kind::Map, 0));
+        Self {
+            containers,
+            bodies: Bodies::default(),
+            keys: Keys::default(),
+            uncovered: Uncovered::default(),
+            units: Units::default(),
+            scratch: Scratch::default(),
+        }
+    }
+}
+
+/// Room for the tables of a change while it is applied.
+#[derive(Default)]
+struct Scratch {
+    tables: Tables,
+    resolved: Resolved,
+}
+
+/// Entries of each table for which room is kept between changes.
+const KEPT_ENTRIES: usize = 1024;
+
+impl Scratch {
+    fn shrink(&mut self) {
+        self.tables.shrink(KEPT_ENTRIES);
+        self.resolved.shrink(KEPT_ENTRIES);
+    }
+}
+
+/// It holds nothing between changes.
+impl Clone for Scratch {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -101,22 +148,40 @@ impl Document {
         ops: &Ops,
         events: Option<&mut Vec<Event>>,
     ) -> Result<(), InvalidReason> {
-        self.judge(causality, change, ops)?;
-        self.apply_judged(&mut Author::new(causality, change, events), ops);
-        Ok(())
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let Scratch { tables, resolved } = &mut scratch;
+        let result = foreign_table(causality, change, ops, &mut resolved.foreign)
+            .and_then(|()| self.judge(causality, change, ops, &resolved.foreign, tables))
+            .and_then(|()| {
+                let scope = &mut Scope::new(causality, change);
+                self.apply_runs(&mut Author { causality, scope, events }, ops, resolved)
+            });
+        scratch.shrink();
+        self.scratch = scratch;
+        result
+    }
+
+    /// Applies a change without judging it as a whole first, which saves a load of one's own changes the half of the work. No events.
+    ///
+    /// # Errors
+    /// The change is invalid, and the document fit only to be thrown away. If several reasons apply it need not be the least.
+    pub fn apply_or_spoil(
+        &mut self,
+        causality: &impl Causality,
+        change: ChangeIdx,
+        ops: Ops,
+    ) -> Result<(), InvalidReason> {
+        let mut resolved = std::mem::take(&mut self.scratch.resolved);
+        let result = foreign_table(causality, change, &ops, &mut resolved.foreign).and_then(|()| {
+            let scope = &mut Scope::new(causality, change);
+            self.apply_owned_runs(&mut Author { causality, scope, events: None }, ops, &mut resolved)
+        });
+        self.scratch.resolved = resolved;
+        self.scratch.shrink();
+        result
     }
 
     /// Says that the id of the local change that a [`Tx`] wrote is known by now. Nothing needs to be done: the one order is asked of the
     /// causality whenever it matters, and a change that is being written is the greatest before and after.
     pub fn seal(&mut self, _causality: &impl Causality, _change: ChangeIdx) {}
-
-    /// # Panics
-    /// If another document handed the number out.
-    fn at(&self, container: ContainerIdx) -> &Container {
-        &self.containers[container.0 as usize]
-    }
-
-    fn at_mut(&mut self, container: ContainerIdx) -> &mut Container {
-        &mut self.containers[container.0 as usize]
-    }
 }

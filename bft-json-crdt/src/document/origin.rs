@@ -1,6 +1,7 @@
 //! Which units made what shows, and which container of one document is which of another: what the history is told by.
 
-use super::container::{Body, Content, Up};
+use super::container::{NONE, Up};
+use super::list::Held;
 use super::sequence::PlaceIdx;
 use super::{ContainerIdx, Document};
 use crate::causality::ChangeIdx;
@@ -22,12 +23,10 @@ pub(crate) struct Shown {
 impl Document {
     /// The stretches of a list or text that show from an index on. The first is found in O(log n).
     pub(crate) fn shown_from(&self, sequence: ContainerIdx, from: usize) -> impl Iterator<Item = Shown> + '_ {
-        let held = self.at(sequence);
-        let (places, list) = match &held.body {
-            Body::List(list) => (Some(&list.sequence), Some(list)),
-            Body::Text(text) => (Some(&text.sequence), None),
-            _ => (None, None),
-        };
+        let list = self.list(sequence);
+        let places = list.map(|list| &list.sequence).or(self.text_body(sequence).map(|text| &text.sequence));
+        // Nothing needs to be looked at one by one where nothing has moved.
+        let list = list.filter(|list| list.has_moves());
         places.into_iter().flat_map(move |places| {
             let made = places.runs_from(from).flat_map(|run| places.origins(run));
             made.flat_map(move |(change, offset, run)| {
@@ -40,9 +39,8 @@ impl Document {
                         left = run.end..run.end;
                         return Some(Shown { change, offset, len, moved: None });
                     };
-                    let born = |place: u32| list.elements[list.element_of[place as usize] as usize].born;
-                    if born(first) != PlaceIdx::from_number(first) {
-                        let origin = places.origin_of(born(first));
+                    if list.born(first) != first {
+                        let origin = places.origin_of(PlaceIdx::from_number(list.born(first)));
                         return Some(Shown {
                             change: origin.0,
                             offset: origin.1,
@@ -51,7 +49,7 @@ impl Document {
                         });
                     }
                     let mut len = 1;
-                    while left.start < left.end && born(left.start) == PlaceIdx::from_number(left.start) {
+                    while left.start < left.end && list.born(left.start) == left.start {
                         (left.start, len) = (left.start + 1, len + 1);
                     }
                     Some(Shown { change, offset, len, moved: None })
@@ -59,15 +57,16 @@ impl Document {
             })
         })
     }
+
     /// The changes that wrote what a register shows, in the order of the values: for a register that shows one value the one.
     pub(crate) fn written_by(&self, register: ContainerIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
         let held = self.at(register);
-        let writes = match &held.body {
-            Body::Register(writes) => writes.as_slice(),
-            _ => &[],
-        };
-        let hidden = if held.kind == Kind::Register { writes.len().saturating_sub(1) } else { 0 };
-        writes[hidden..].iter().map(|write| write.change)
+        let most = if held.kind == Kind::Register { 1 } else { usize::MAX };
+        let is_register = matches!(held.kind, Kind::Register | Kind::MultiRegister) && held.body != NONE;
+        let writes = is_register.then(|| self.bodies.registers.writes(held.body));
+        let hidden = writes.into_iter().flatten().count().saturating_sub(most);
+        let writes = is_register.then(|| self.bodies.registers.writes(held.body));
+        writes.into_iter().flatten().skip(hidden).map(|(change, _)| change)
     }
 
     /// The container that stands where `container` stands in another document of the same history; `None` if nothing here has mentioned it. `ours` is the
@@ -79,16 +78,15 @@ impl Document {
         ours: &impl Fn(ChangeIdx) -> Option<ChangeIdx>,
     ) -> Option<ContainerIdx> {
         let there = other.at(container);
-        match &there.up {
+        match there.up() {
             Up::Root => Some(ContainerIdx::ROOT),
-            Up::Key(map, key) => self.child(self.counterpart(other, *map, ours)?, key, there.kind),
+            Up::Key(map, key) => self.child(self.counterpart(other, map, ours)?, other.keys.name(key), there.kind),
             Up::Element(list, element) => {
-                let list = other.list(*list)?;
-                let (change, offset) = list.sequence.origin_of(list.elements[*element as usize].born);
+                let origins = &other.list(list)?.sequence;
+                let (change, offset) = origins.origin_of(PlaceIdx::from_number(element));
                 let unit = self.units.find(ours(change)?, offset)?;
-                let Body::List(list) = &self.at(unit.container).body else { return None };
-                match list.elements[list.element_of[unit.place_of(offset) as usize] as usize].content {
-                    Content::Container(inner) => Some(inner),
+                match self.list(unit.container)?.held(unit.place_of(offset)) {
+                    Held::Container(inner) => Some(inner),
                     _ => None,
                 }
             }

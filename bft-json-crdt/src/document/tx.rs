@@ -1,18 +1,22 @@
 //! Local writing: a transaction whose units are applied as they are written, so that reads inside see them, and recorded for the change.
 
-use thiserror::Error;
-
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::apply::Author;
-use super::container::{Body, Up};
-use super::sequence::{self, Origin, PlaceIdx, Sequence};
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use super::apply::{Author, Scope};
+use super::container::Up;
+use super::keys::KeyNo;
+use super::sequence::{self, PlaceIdx, Sequence};
 use super::{ContainerIdx, Document, ElementId, Event};
 use crate::causality::{Causality, ChangeIdx};
 use crate::ops::{
-    self, BuildError, BuilderMark, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops, OpsBuilder, Parent,
-    Ref, Source, Unit,
+    self, BuildError, BuilderMark, ContainerEntry, ContainerNo, Direction, Kind, MAX_DEPTH, MAX_KEY_BYTES, Ops,
+    OpsBuilder, Parent, Ref, Source, Unit,
 };
 use crate::value::{Value, ValueError};
 
@@ -81,13 +85,69 @@ pub struct Inserted {
 pub struct Tx<C = crate::dag::Dag> {
     causality: C,
     document: Document,
-    change: ChangeIdx,
+    scope: Scope,
     builder: OpsBuilder,
-    numbers: HashMap<ContainerIdx, ContainerNo>,
+    numbers: Numbers,
     /// The change that was named last, in the form that the protocol wants.
     named: Option<(ChangeIdx, Source)>,
+    /// The place that was made last, and by which of this change's units: the next one mostly stands beside it.
+    made: Option<(ContainerIdx, u32, u32)>,
+    /// Room for what a delete is made of.
+    targets: Vec<(ChangeIdx, u32, Range<u32>)>,
     failed: Option<TxError>,
     events: Option<Vec<Event>>,
+}
+
+/// The numbers of containers in the change.
+#[derive(Default)]
+struct Numbers {
+    /// The one that was asked for last.
+    last: Option<(ContainerIdx, ContainerNo)>,
+    all: HashMap<ContainerIdx, ContainerNo, BuildHasherDefault<Mix>>,
+    /// The keys that the change's entries have.
+    keys: HashSet<KeyNo, BuildHasherDefault<Mix>>,
+    /// The builder may hold entries that are missing here.
+    rewound: bool,
+}
+
+/// Mixes container numbers, which are the document's own and which nobody can choose at will.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // Fibonacci hashing, with the high bits brought down for tables that look at the low ones.
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+}
+
+impl Numbers {
+    fn find(&mut self, container: ContainerIdx) -> Option<ContainerNo> {
+        if let Some((last, number)) = self.last
+            && last == container
+        {
+            return Some(number);
+        }
+        let number = *self.all.get(&container)?;
+        self.last = Some((container, number));
+        Some(number)
+    }
+
+    fn add(&mut self, container: ContainerIdx, number: ContainerNo) {
+        self.all.insert(container, number);
+        self.last = Some((container, number));
+    }
 }
 
 /// What comes out of a transaction.
@@ -109,13 +169,16 @@ impl<C: Causality> Tx<C> {
     /// answered with zeros, until the change is signed.
     pub fn new(causality: C, mut document: Document, change: ChangeIdx) -> Self {
         document.units.begin(change);
+        let scope = Scope::new(&causality, change);
         Self {
             causality,
             document,
-            change,
+            scope,
             builder: OpsBuilder::new(),
-            numbers: HashMap::new(),
+            numbers: Numbers::default(),
             named: None,
+            made: None,
+            targets: Vec::new(),
             failed: None,
             events: None,
         }
@@ -130,7 +193,7 @@ impl<C: Causality> Tx<C> {
 
     /// Ends.
     pub fn finish(self) -> Finished<C> {
-        let spoilt = self.failed.is_some() && self.document.units.total(self.change) > 0;
+        let spoilt = self.failed.is_some() && self.document.units.end() > 0;
         Finished {
             causality: self.causality,
             document: self.document,
@@ -179,8 +242,11 @@ impl<C: Causality> Tx<C> {
     /// Forgets what was recorded and told since the mark, and the first error. What was applied since is for the caller to take out of the document.
     pub(crate) fn rewind(&mut self, mark: &BuilderMark) {
         self.builder.rewind(mark);
-        self.numbers.clear();
+        // The document that it goes on upon may number containers and places anew.
+        self.numbers = Numbers { rewound: true, ..Numbers::default() };
+        self.scope = Scope::new(&self.causality, self.scope.change);
         self.named = None;
+        self.made = None;
         self.failed = None;
         self.take_events();
     }
@@ -205,16 +271,7 @@ impl<C: Causality> Tx<C> {
     /// # Errors
     /// `WrongKind` if `map` is not a map, `KeyTooLong`, `TooDeep`, or the first error.
     pub fn child(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Result<ContainerIdx, TxError> {
-        self.attempt(|tx| {
-            if let Some(child) = tx.document.child(map, key, kind) {
-                return Ok(child);
-            }
-            if key.len() > MAX_KEY_BYTES {
-                return Err(TxError::KeyTooLong(key.len()));
-            }
-            tx.room_below(map)?;
-            tx.document.child_or_make(map, key, kind).ok_or(TxError::WrongKind(tx.document.kind(map)))
-        })
+        self.attempt(|tx| Ok(tx.entry(map, key, kind)?.1))
     }
 
     /// Like [`Self::child`], and clears what else is present under the key: the caller is about to write this kind there.
@@ -222,10 +279,13 @@ impl<C: Causality> Tx<C> {
     /// # Errors
     /// Those of [`Self::child`], and of [`Self::clear`].
     pub fn put(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Result<ContainerIdx, TxError> {
-        let child = self.child(map, key, kind)?;
-        let others: Vec<_> = self.document.kinds_present(map, key).filter(|(of, _)| *of != kind).collect();
-        for (_, other) in others {
-            self.clear(other)?;
+        let (key, child) = self.attempt(|tx| tx.entry(map, key, kind))?;
+        let Document { containers, keys, .. } = &self.document;
+        let slot = self.document.map(map).map(|map| map.slot(containers, keys, key)).unwrap_or_default();
+        for (of, other) in slot {
+            if of != kind && self.document.at(other).lives() {
+                self.clear(other)?;
+            }
         }
         Ok(child)
     }
@@ -236,7 +296,7 @@ impl<C: Causality> Tx<C> {
     /// Those of [`Self::clear`].
     pub fn remove(&mut self, map: ContainerIdx, key: &str) -> Result<bool, TxError> {
         self.attempt(|tx| tx.expect(map, &[Kind::Map]))?;
-        let present: Vec<_> = self.document.kinds_present(map, key).collect();
+        let present: SmallVec<[_; 2]> = self.document.kinds_present(map, key).collect();
         for (_, child) in &present {
             self.clear(*child)?;
         }
@@ -250,8 +310,8 @@ impl<C: Causality> Tx<C> {
     pub fn ensure(&mut self, container: ContainerIdx) -> Result<(), TxError> {
         self.attempt(|tx| {
             tx.attached(container)?;
-            let position = tx.causality.position(tx.change);
-            if container == ContainerIdx::ROOT || tx.document.at(container).ensures.contains(&position) {
+            let Scope { branch, seq, .. } = tx.scope;
+            if container == ContainerIdx::ROOT || tx.document.uncovered.ensured(container, branch) == Some(seq) {
                 return Ok(());
             }
             let number = tx.number(container)?;
@@ -332,7 +392,9 @@ impl<C: Causality> Tx<C> {
             let number = tx.number(list)?;
             let hung = tx.hang(list, anchor)?;
             tx.builder.insert_values(number, hung, values.clone())?;
-            tx.act(|document, author| document.do_insert_values(author, list, anchor, values.into_iter()));
+            let last = values.len() as u32 - 1;
+            let first = tx.act(|document, author| document.do_insert_values(author, list, anchor, values.into_iter()));
+            tx.made(list, first.map(|first| first + last));
             Ok(())
         })
     }
@@ -382,16 +444,15 @@ impl<C: Causality> Tx<C> {
             if from == to {
                 return Ok(());
             }
-            let Body::List(body) = &mut tx.document.at_mut(list).body else { return Ok(()) };
-            let body = Arc::make_mut(body);
+            let body = tx.document.list_mut(list);
             let Some(place) = body.sequence.place_at(from) else { return Ok(()) };
-            let born = body.elements[body.element_of[place.index()] as usize].born;
-            // Its new neighbours are those that it has without its old place.
             let number = place.index() as u32;
+            let born = body.born(number);
+            // Its new neighbours are those that it has without its old place.
             body.sequence.hide(&(), number..number + 1, None);
             let anchor = body.sequence.anchor_for(to);
             body.sequence.show(&(), place);
-            let element = tx.name(list, born)?;
+            let element = tx.name(list, PlaceIdx::from_number(born))?;
             let hung = tx.hang(list, anchor)?;
             tx.builder.push(Unit::Move { element, anchor: hung })?;
             tx.act(|document, author| document.do_move(author, list, born, anchor));
@@ -412,8 +473,11 @@ impl<C: Causality> Tx<C> {
             }
             let number = tx.number(text)?;
             let hung = tx.hang(text, anchor)?;
+            let before = tx.builder.units();
             tx.builder.text(number, hung, characters)?;
-            tx.act(|document, author| document.do_text(author, text, anchor, characters));
+            let len = tx.builder.units() - before;
+            let first = tx.act(|document, author| document.do_text(author, text, anchor, characters));
+            tx.made(text, first.map(|first| first + len - 1));
             Ok(())
         })
     }
@@ -439,13 +503,38 @@ impl<C: Causality> Tx<C> {
 
     /// Applies a unit that was recorded.
     fn act<R>(&mut self, apply: impl FnOnce(&mut Document, &mut Author<'_, C>) -> R) -> R {
-        apply(&mut self.document, &mut Author::new(&self.causality, self.change, self.events.as_mut()))
+        let Self { causality, document, scope, events, .. } = self;
+        apply(document, &mut Author { causality, scope, events: events.as_mut() })
+    }
+
+    /// Takes note of the place that the unit before made.
+    fn made(&mut self, container: ContainerIdx, place: Option<u32>) {
+        self.made = place.map(|place| (container, place, self.builder.units() - 1));
+    }
+
+    /// The entry of a map, made if nothing mentioned it before, with its key's number.
+    fn entry(&mut self, map: ContainerIdx, key: &str, kind: Kind) -> Result<(KeyNo, ContainerIdx), TxError> {
+        let document = &mut self.document;
+        let held = document.at(map);
+        if key.len() > MAX_KEY_BYTES {
+            return Err(TxError::KeyTooLong(key.len()));
+        }
+        if held.kind != Kind::Map {
+            return Err(TxError::WrongKind(held.kind));
+        }
+        let depth = u32::from(held.depth);
+        let key = document.keys.intern(key, || key.into());
+        if depth >= MAX_DEPTH {
+            return Err(TxError::TooDeep);
+        }
+        Ok((key, document.child_or_make(map, key, kind)))
     }
 
     fn attached(&self, container: ContainerIdx) -> Result<(), TxError> {
         if self.document.is_attached(container) { Ok(()) } else { Err(TxError::Deleted) }
     }
 
+    #[inline]
     fn expect(&self, container: ContainerIdx, kinds: &[Kind]) -> Result<(), TxError> {
         let kind = self.document.kind(container);
         if !kinds.contains(&kind) {
@@ -460,26 +549,37 @@ impl<C: Causality> Tx<C> {
 
     /// A container's number in this change. Recurses at most to MAX_DEPTH.
     fn number(&mut self, container: ContainerIdx) -> Result<ContainerNo, TxError> {
-        if let Some(number) = self.numbers.get(&container) {
-            return Ok(*number);
+        if let Some(number) = self.numbers.find(container) {
+            return Ok(number);
         }
-        let held = self.document.at(container);
+        let held = *self.document.at(container);
         let kind = held.kind;
-        let parent = match held.up.clone() {
+        let (parent, new_key) = match held.up() {
             Up::Root => return Ok(ContainerNo::ROOT),
-            Up::Key(map, key) => Parent::Key(self.number(map)?, key),
-            Up::Element(list, element) => {
-                let born = self.document.list(list).map(|list| list.elements[element as usize].born);
-                Parent::Element(self.name(list, born.ok_or(TxError::WrongKind(kind))?)?)
+            Up::Key(map, key) => {
+                let map = self.number(map)?;
+                (Parent::Key(map, Arc::clone(self.document.keys.name(key))), self.numbers.keys.insert(key))
             }
+            Up::Element(list, born) => (Parent::Element(self.name(list, PlaceIdx::from_number(born))?), false),
         };
-        let number = self.builder.container(parent, kind)?;
-        self.numbers.insert(container, number);
+        let number = if self.numbers.rewound {
+            self.builder.container(parent, kind)?
+        } else {
+            self.builder.new_container(ContainerEntry { parent, kind }, new_key)?
+        };
+        self.numbers.add(container, number);
         Ok(number)
     }
 
     /// How this change names the unit that made a place.
+    #[inline]
     fn name(&mut self, container: ContainerIdx, place: PlaceIdx) -> Result<Ref, TxError> {
+        if let Some((of, made, offset)) = self.made
+            && made == place.index() as u32
+            && of == container
+        {
+            return Ok(Ref { source: Source::Own, offset });
+        }
         let (change, offset) = match places(&self.document, container) {
             Some(sequence) => sequence.origin_of(place),
             None => return Err(TxError::WrongKind(self.document.kind(container))),
@@ -489,7 +589,7 @@ impl<C: Causality> Tx<C> {
 
     /// How this change names another, or itself.
     fn source(&mut self, change: ChangeIdx) -> Result<Source, TxError> {
-        if change == self.change {
+        if change == self.scope.change {
             return Ok(Source::Own);
         }
         if let Some((named, source)) = self.named
@@ -497,9 +597,8 @@ impl<C: Causality> Tx<C> {
         {
             return Ok(source);
         }
-        let (_, own) = self.causality.position(self.change);
-        let steps = own.saturating_sub(self.causality.position(change).1);
-        let source = if steps > 0 && self.causality.back(self.change, steps) == Some(change) {
+        let steps = self.scope.seq.saturating_sub(self.causality.position(change).1);
+        let source = if steps > 0 && self.causality.back(self.scope.change, steps) == Some(change) {
             Source::Back(steps)
         } else {
             self.builder.foreign(self.causality.id(change))?
@@ -521,10 +620,10 @@ impl<C: Causality> Tx<C> {
         if index > len {
             return Err(TxError::OutOfBounds { index, len });
         }
-        match &mut self.document.at_mut(container).body {
-            Body::List(list) => Ok(Arc::make_mut(list).sequence.anchor_for(index)),
-            Body::Text(text) => Ok(Arc::make_mut(text).sequence.anchor_for(index)),
-            _ => Err(TxError::WrongKind(self.document.kind(container))),
+        match self.document.kind(container) {
+            Kind::List => Ok(self.document.list_mut(container).sequence.anchor_for(index)),
+            Kind::Text => Ok(self.document.text_mut(container).sequence.anchor_for(index)),
+            kind => Err(TxError::WrongKind(kind)),
         }
     }
 
@@ -534,29 +633,28 @@ impl<C: Causality> Tx<C> {
         anchor: sequence::Anchor,
         element: NewElement,
     ) -> Result<Inserted, TxError> {
-        let lost = TxError::WrongKind(self.document.kind(list));
         if matches!(element, NewElement::Container(_)) {
             self.room_below(list)?;
         }
         let number = self.number(list)?;
         let hung = self.hang(list, anchor)?;
-        let (place, container) = match element {
+        let (born, container) = match element {
             NewElement::Value(value) => {
-                self.builder.insert_values(number, hung, vec![value.clone()])?;
+                self.builder.insert_value(number, hung, value.clone())?;
                 let values = std::iter::once(value);
-                let place = self.act(|document, author| document.do_insert_values(author, list, anchor, values));
-                (place.ok_or_else(|| lost.clone())?, None)
+                let born = self.act(|document, author| document.do_insert_values(author, list, anchor, values));
+                (born.ok_or(TxError::WrongKind(Kind::List))?, None)
             }
             NewElement::Container(kind) => {
                 let element = ops::Element::Container(kind);
                 self.builder.push(Unit::Insert { list: number, anchor: hung, element })?;
-                let made = self.act(|document, author| document.do_insert_container(author, list, anchor, kind));
-                let (place, container) = made.ok_or_else(|| lost.clone())?;
-                (place, Some(container))
+                let (born, container) =
+                    self.act(|document, author| document.do_insert_container(author, list, anchor, kind));
+                (born, Some(container))
             }
         };
-        let element = self.document.list(list).map(|list| list.element_of[place.index()]).ok_or(lost)?;
-        Ok(Inserted { element: ElementId(element), container })
+        self.made(list, Some(born));
+        Ok(Inserted { element: ElementId(born), container })
     }
 
     fn delete_range(&mut self, container: ContainerIdx, index: usize, len: usize) -> Result<(), TxError> {
@@ -564,45 +662,28 @@ impl<C: Causality> Tx<C> {
         if index.checked_add(len).is_none_or(|end| end > held) {
             return Err(TxError::OutOfBounds { index: index.saturating_add(len), len: held });
         }
-        let targets: Vec<Origin> = match &self.document.at(container).body {
-            Body::List(list) => {
-                let shown = list.sequence.runs_from(index).flatten().take(len);
-                let born = shown.map(|place| list.elements[list.element_of[place as usize] as usize].born);
-                born.map(|place| list.sequence.origin_of(place)).collect()
-            }
-            Body::Text(text) => {
-                let shown = text.sequence.runs_from(index).flatten().take(len).map(PlaceIdx::from_number);
-                shown.map(|place| text.sequence.origin_of(place)).collect()
-            }
-            _ => return Err(TxError::WrongKind(self.document.kind(container))),
-        };
-        let mut rest = &targets[..];
-        while let [first, ..] = rest {
-            let follows = |forward: bool| {
-                let steps = |(n, target): (u32, &&Origin)| {
-                    let expected = if forward { first.1.checked_add(n) } else { first.1.checked_sub(n) };
-                    target.0 == first.0 && expected == Some(target.1)
-                };
-                (0..).zip(rest).take_while(|(n, target)| steps((*n, target))).count()
-            };
-            let (forward, backward) = (follows(true), follows(false));
-            let direction = if backward > forward { Direction::Backward } else { Direction::Forward };
-            let taken = forward.max(backward);
-            let last = rest[taken - 1].1;
-            let (change, first) = *first;
+        let mut targets = std::mem::take(&mut self.targets);
+        self.document.pieces(container, index, len, |change, offset, places| targets.push((change, offset, places)));
+        let mut told = self.events.is_some().then(Vec::new);
+        for (change, offset, places) in targets.drain(..) {
             let source = self.source(change)?;
-            self.builder.delete(Ref { source, offset: first }, taken as u32, direction)?;
-            self.act(|document, author| document.do_delete(author, change, first, last));
-            rest = &rest[taken..];
+            let len = places.end - places.start;
+            // The builder joins what makes one run, forward or backward.
+            self.builder.delete(Ref { source, offset }, len, Direction::Forward)?;
+            self.document.do_delete_places(container, places, told.as_mut());
+        }
+        self.targets = targets;
+        if let Some(told) = told {
+            self.act(|document, author| document.tell_deleted(author, container, told));
         }
         Ok(())
     }
 }
 
 fn places(document: &Document, container: ContainerIdx) -> Option<&Sequence> {
-    match &document.at(container).body {
-        Body::List(list) => Some(&list.sequence),
-        Body::Text(text) => Some(&text.sequence),
+    match document.kind(container) {
+        Kind::List => document.list(container).map(|list| &list.sequence),
+        Kind::Text => document.text_body(container).map(|text| &text.sequence),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! What each change's units made, so that references to them resolve in O(log n).
 
+use std::ops::Range;
+
 use super::ContainerIdx;
 use super::sequence::PlaceIdx;
 use crate::causality::ChangeIdx;
@@ -97,6 +99,23 @@ impl Units {
         self.runs.push(UnitRun { start, len, made, container, place });
     }
 
+    /// How many units the change that was begun last has by now: the offset of the next one.
+    pub(super) fn end(&self) -> u32 {
+        self.changes.last().map_or(0, |(_, total)| *total)
+    }
+
+    /// The numbers, for [`Self::at`], of the runs of a change that have units from `low` to `high`.
+    pub(super) fn reaching(&self, change: ChangeIdx, low: u32, high: u32) -> Range<usize> {
+        let Some((first, runs)) = self.runs_from(change) else { return 0..0 };
+        let from = runs.partition_point(|run| run.end() <= low);
+        let until = from + runs[from..].partition_point(|run| run.start <= high);
+        first + from..first + until
+    }
+
+    pub(super) fn at(&self, number: usize) -> &UnitRun {
+        &self.runs[number]
+    }
+
     /// How many units a change has.
     pub(super) fn total(&self, change: ChangeIdx) -> u32 {
         self.changes.get(change.0 as usize).map_or(0, |(_, total)| *total)
@@ -104,16 +123,29 @@ impl Units {
 
     /// The runs of a change that can be referred to, ascending by offset.
     pub(super) fn runs(&self, change: ChangeIdx) -> &[UnitRun] {
+        self.runs_from(change).map_or(&[], |(_, runs)| runs)
+    }
+
+    fn runs_from(&self, change: ChangeIdx) -> Option<(usize, &[UnitRun])> {
         let at = change.0 as usize;
-        let Some(&(first, _)) = self.changes.get(at) else { return &[] };
+        let first = self.changes.get(at)?.0 as usize;
         let end = self.changes.get(at + 1).map_or(self.runs.len(), |(next, _)| *next as usize);
-        &self.runs[first as usize..end]
+        Some((first, &self.runs[first..end]))
+    }
+
+    /// Bytes held on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.changes.capacity() * size_of::<(u32, u32)>() + self.runs.capacity() * size_of::<UnitRun>()
     }
 
     /// The run that a unit belongs to, if it can be referred to.
     pub(super) fn find(&self, change: ChangeIdx, offset: u32) -> Option<&UnitRun> {
         let runs = self.runs(change);
-        let behind = runs.partition_point(|run| run.start <= offset);
-        runs[..behind].last().filter(|run| offset < run.end())
+        let behind = match runs {
+            // Most changes make one run.
+            [_] => 1,
+            _ => runs.partition_point(|run| run.start <= offset),
+        };
+        runs[..behind].last().filter(|run| run.start <= offset && offset < run.end())
     }
 }

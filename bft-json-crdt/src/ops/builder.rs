@@ -194,6 +194,14 @@ impl OpsBuilder {
 
     /// The number of a container; the same container always has the same number.
     pub fn container(&mut self, parent: Parent, kind: Kind) -> Result<ContainerNo, BuildError> {
+        // What came in through `new_container`.
+        for entry in &self.containers[self.container_numbers.len()..] {
+            let number = ContainerNo(self.container_numbers.len() as u32 + 1);
+            self.container_numbers.insert(entry.clone(), number);
+            if let Parent::Key(_, key) = &entry.parent {
+                self.keys.insert(Arc::clone(key));
+            }
+        }
         let entry = ContainerEntry { parent, kind };
         if let Some(number) = self.container_numbers.get(&entry) {
             return Ok(*number);
@@ -227,6 +235,20 @@ impl OpsBuilder {
         Ok(number)
     }
 
+    /// The number of a container that the caller never asked for before, under a parent that fits it; `new_key` says whether its key is new too. For
+    /// callers that keep the numbers themselves.
+    pub(crate) fn new_container(&mut self, entry: ContainerEntry, new_key: bool) -> Result<ContainerNo, BuildError> {
+        let mut bytes = 2 + 2 * NUMBER_BYTES;
+        match &entry.parent {
+            Parent::Key(_, key) if new_key => bytes += 2 + key.len(),
+            Parent::Key(..) => {}
+            Parent::Element(element) => bytes += reference_bytes(*element),
+        }
+        self.grow(bytes)?;
+        self.containers.push(entry);
+        Ok(ContainerNo(self.containers.len() as u32))
+    }
+
     /// Adds a unit and returns its offset.
     pub fn push(&mut self, unit: Unit) -> Result<u32, BuildError> {
         match unit {
@@ -250,9 +272,7 @@ impl OpsBuilder {
                 self.expect_kind(container, |kind| kind == Kind::Counter)?;
                 self.add(Run::Add(container, step), 10)
             }
-            Unit::Insert { list, anchor, element: Element::Value(value) } => {
-                self.insert_values(list, anchor, vec![value])
-            }
+            Unit::Insert { list, anchor, element: Element::Value(value) } => self.insert_value(list, anchor, value),
             Unit::Insert { list, anchor, element: Element::Container(kind) } => {
                 self.expect_kind(list, |kind| kind == Kind::List)?;
                 self.check_anchor(anchor)?;
@@ -288,6 +308,24 @@ impl OpsBuilder {
             }
             _ if values.is_empty() => Ok(self.units),
             _ => self.add(Run::Insert { list, anchor, elements: Elements::Values(values) }, payload),
+        }
+    }
+
+    /// Inserts one value.
+    pub(crate) fn insert_value(&mut self, list: ContainerNo, anchor: Anchor, value: Value) -> Result<u32, BuildError> {
+        self.expect_kind(list, |kind| kind == Kind::List)?;
+        self.check_anchor(anchor)?;
+        let payload = value.measure()?;
+        let continues = self.is_unit_before(anchor);
+        match self.runs.last_mut() {
+            Some(Run::Insert { list: before, elements: Elements::Values(elements), .. })
+                if *before == list && continues =>
+            {
+                let start = extend(&mut self.units, &mut self.bytes, 1, payload)?;
+                elements.push(value);
+                Ok(start)
+            }
+            _ => self.add(Run::Insert { list, anchor, elements: Elements::Values(vec![value]) }, payload),
         }
     }
 
@@ -366,6 +404,9 @@ impl OpsBuilder {
 
     /// The canonical operations.
     pub fn finish(mut self) -> Ops {
+        if self.is_in_first_use_order() {
+            return Ops { foreign: self.foreign, containers: self.containers, runs: self.runs };
+        }
         // Containers in first-use order, ancestors first.
         let mut numbers = vec![ContainerNo::ROOT; self.containers.len() + 1];
         let mut order: Vec<u32> = Vec::new();
@@ -414,6 +455,45 @@ impl OpsBuilder {
             }
         }
         Ops { foreign: foreign.order, containers, runs: self.runs }
+    }
+
+    /// Whether nothing would be renumbered: mostly, since most transactions use what they ask for at once.
+    fn is_in_first_use_order(&self) -> bool {
+        // Where a container of an element or two foreign changes are named, the order of their columns would have to be walked too.
+        let mut foreign = self.foreign.len();
+        if foreign > 1 {
+            return false;
+        }
+        let mut listed = 0;
+        for run in &self.runs {
+            if foreign > 0 && run.references().any(|reference| matches!(reference.source, Source::Foreign(_))) {
+                foreign = 0;
+            }
+            let number = run.container().map_or(0, |container| container.0);
+            // The containers from the last one listed on must be a chain down to this one.
+            for next in listed + 1..=number {
+                let entry = &self.containers[next as usize - 1];
+                match &entry.parent {
+                    Parent::Key(parent, _) if next == listed + 1 => {
+                        if parent.0 > listed {
+                            return false;
+                        }
+                    }
+                    Parent::Key(parent, _) if parent.0 + 1 != next => return false,
+                    Parent::Key(..) => {}
+                    Parent::Element(element) => {
+                        if next != listed + 1 {
+                            return false;
+                        }
+                        if let Source::Foreign(_) = element.source {
+                            foreign = 0;
+                        }
+                    }
+                }
+            }
+            listed = listed.max(number);
+        }
+        foreign == 0 && listed as usize == self.containers.len()
     }
 
     fn kind(&self, container: ContainerNo) -> Option<Kind> {

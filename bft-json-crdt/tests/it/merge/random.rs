@@ -224,7 +224,7 @@ fn write_wildly(peer: &mut Peer, author: u8, dice: &mut Dice) {
 }
 
 fn check(peer: &Peer) {
-    peer.document.debug_check();
+    peer.document.debug_check_with(&peer.graph);
     let oracle = Oracle::new(&peer.log);
     assert_eq!(dump(&peer.document, ContainerIdx::ROOT), oracle.show(true));
     assert_eq!(peer.document.view(), oracle.show(false));

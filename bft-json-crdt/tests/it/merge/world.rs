@@ -228,7 +228,7 @@ pub(crate) fn merged(base: &Peer, a: &Rc<Written>, b: &Rc<Written>) -> String {
         let mut peer = base.clone();
         for change in order {
             peer.receive(change).expect("what one peer applied is valid");
-            peer.document.debug_check();
+            peer.document.debug_check_with(&peer.graph);
         }
         peer.view()
     });
