@@ -31,8 +31,21 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn new(causality: &impl Causality, change: ChangeIdx) -> Self {
-        let (branch, seq) = causality.position(change);
-        Self { change, branch, seq, cleared: HashSet::new() }
+        let mut scope = Self::open(change);
+        scope.locate(causality);
+        scope
+    }
+
+    /// Of a change that no causality knows yet; [`Self::locate`] must follow before anything is applied.
+    pub(super) fn open(change: ChangeIdx) -> Self {
+        // A change's `seq` is at least 1.
+        Self { change, branch: BranchIdx(0), seq: 0, cleared: HashSet::new() }
+    }
+
+    pub(super) fn locate(&mut self, causality: &impl Causality) {
+        if self.seq == 0 {
+            (self.branch, self.seq) = causality.position(self.change);
+        }
     }
 }
 

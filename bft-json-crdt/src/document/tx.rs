@@ -169,11 +169,10 @@ impl<C: Causality> Tx<C> {
     /// answered with zeros, until the change is signed.
     pub fn new(causality: C, mut document: Document, change: ChangeIdx) -> Self {
         document.units.begin(change);
-        let scope = Scope::new(&causality, change);
         Self {
             causality,
             document,
-            scope,
+            scope: Scope::open(change),
             builder: OpsBuilder::new(),
             numbers: Numbers::default(),
             named: None,
@@ -244,7 +243,7 @@ impl<C: Causality> Tx<C> {
         self.builder.rewind(mark);
         // The document that it goes on upon may number containers and places anew.
         self.numbers = Numbers { rewound: true, ..Numbers::default() };
-        self.scope = Scope::new(&self.causality, self.scope.change);
+        self.scope = Scope::open(self.scope.change);
         self.named = None;
         self.made = None;
         self.failed = None;
@@ -498,6 +497,7 @@ impl<C: Causality> Tx<C> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        self.scope.locate(&self.causality);
         write(self).inspect_err(|error| self.failed = Some(error.clone()))
     }
 

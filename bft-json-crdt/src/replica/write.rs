@@ -61,7 +61,7 @@ impl Replica {
         time_ms: u64,
         tip: Option<Leaf>,
         heads: &[(ChangeId, ChangeIdx)],
-        index: ChangeIdx,
+        _index: ChangeIdx,
         ops: &[u8],
     ) -> Change {
         let change = self.sign(keypair, time_ms, tip, heads.iter().map(|(id, _)| *id).collect(), ops);

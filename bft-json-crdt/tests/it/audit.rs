@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bft_json_crdt::causality::{BranchIdx, Causality, ChangeIdx};
 use bft_json_crdt::change::{Change, ChangeId};
 use bft_json_crdt::dag::Dag;
-use bft_json_crdt::document::{Document, Happened, MAX_EVENTS};
+use bft_json_crdt::document::{ContainerIdx, Document, Happened, MAX_EVENTS};
 use bft_json_crdt::evidence::{MAX_CHAIN, SignedChain, Voucher};
 use bft_json_crdt::identity::Keypair;
 use bft_json_crdt::ops::{ContainerNo, Kind, Ops, OpsBuilder, Parent, Unit};
@@ -280,6 +280,9 @@ fn repeated_sets_and_clears_of_one_change_show_what_they_should() {
 fn quadratic_cost() {
     let alice = key(1);
     let mut source = writer(&alice);
+    // The first clear gathers what stands in the list, once; those behind it must not do so again.
+    note(&mut source, &alice, "first");
+    source.transact(&alice, 0, |tx| tx.clear(ContainerIdx::ROOT)).unwrap().1.unwrap();
     let cost = |source: &Replica| {
         let mut builder = OpsBuilder::new();
         let log = on_path(&mut builder, &["log"], Kind::List);
