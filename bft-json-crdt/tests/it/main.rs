@@ -2,6 +2,7 @@
 
 mod agree;
 mod ancestor;
+mod archive;
 mod attacks;
 mod audit;
 mod codec_round_trip;
