@@ -11,6 +11,7 @@
 //! - Ancestors along `previous` are found in O(log b) for b nested branches: within a branch by index, between branches by skew-binary jump
 //!   pointers (Myers: An applicative random-access stack, 1983).
 
+mod check;
 mod heads;
 mod log;
 

@@ -82,6 +82,7 @@ proptest! {
     #[test]
     fn answers_equal_those_of_a_walk(recipes in recipes()) {
         let Model { dag, changes, previous, pasts } = build(&recipes);
+        dag.debug_check();
         let all = 0..changes.len();
         let lamports: Vec<u64> = all.clone().map(|n| dag.lamport(ChangeIdx(n as u32))).collect();
         for n in all.clone() {
@@ -142,6 +143,7 @@ fn deeply_nested_forks_are_climbed_in_few_steps() {
             }
         }
     }
+    dag.debug_check();
     let (_, tip) = spine.unwrap();
     assert!(dag.branches.len() > 2_000);
     assert_eq!(dag.seq(tip), 2_000);

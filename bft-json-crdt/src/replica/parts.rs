@@ -172,6 +172,7 @@ mod tests {
             assert_eq!(parts.bytes(index), whole.bytes(index));
             assert!(parts.load_parts(&given, &mut scratch).is_err(), "a change stands once");
         }
+        parts.dag().debug_check();
         assert_eq!(parts.digest(), whole.digest());
         assert_eq!(parts.heads_digest(), whole.heads_digest());
     }
