@@ -18,6 +18,11 @@ const INNER: usize = 1 << INNER_BITS;
 /// Sequence numbers of applied changes fit 32 bits: change n of a chain has n − 1 applied ancestors, and changes are numbered by `u32`.
 type Seq = u32;
 
+/// Most slots of [`Sharing`]: a megabyte.
+const MOST_SLOTS: usize = 1 << 16;
+/// Fewest, once there are any.
+const FEWEST_SLOTS: usize = 1 << 10;
+
 #[derive(Debug, Clone, Default)]
 enum Node {
     #[default]
@@ -127,6 +132,87 @@ impl Clock {
     }
 }
 
+/// Finds nodes that say the same and were made by different merges. Where a thousand authors merge the same thousand heads, each makes the same nodes anew; without
+/// this, they would take changes times branches.
+///
+/// A cache and no table: a slot keeps the node that was last filed there, so that it is bounded, nodes that nobody uses any more go sooner or later, and a miss costs
+/// memory only.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sharing {
+    /// A power of two, as many as there are clocks within the bounds.
+    slots: Vec<Node>,
+}
+
+impl Sharing {
+    /// Puts nodes that were made before in the place of equal ones that `clock` alone holds. `clocks` is how many clocks there are.
+    pub(crate) fn share(&mut self, clock: &mut Clock, clocks: usize) {
+        // A single leaf is no more than its clock takes anyway.
+        if clock.height == 0 {
+            return;
+        }
+        let wanted = clocks.next_power_of_two().clamp(FEWEST_SLOTS, MOST_SLOTS);
+        if wanted > self.slots.len() {
+            let before = std::mem::replace(&mut self.slots, vec![Node::Empty; wanted]);
+            for node in before.into_iter().filter(|node| !matches!(node, Node::Empty)) {
+                let slot = self.slot(&node);
+                self.slots[slot] = node;
+            }
+        }
+        self.share_node(&mut clock.root);
+    }
+
+    /// The recursion is as deep as the tree is high: at most 15.
+    fn share_node(&mut self, node: &mut Node) {
+        match node {
+            Node::Leaf(leaf) if Arc::strong_count(leaf) == 1 => {}
+            Node::Inner(children) => match Arc::get_mut(children) {
+                Some(children) => children.iter_mut().for_each(|child| self.share_node(child)),
+                None => return,
+            },
+            _ => return,
+        }
+        // Two slots for each place: of two nodes that meet in one, neither drives the other out for ever.
+        let slot = self.slot(node);
+        let equal = |filed: &Node| match (&*node, filed) {
+            (Node::Leaf(a), Node::Leaf(b)) => a == b,
+            (Node::Inner(a), Node::Inner(b)) => same(a, b),
+            _ => false,
+        };
+        if let Some(found) = [slot, slot ^ 1].into_iter().find(|slot| equal(&self.slots[*slot])) {
+            *node = self.slots[found].clone();
+            // The one that was not asked for goes next.
+            if found != slot {
+                self.slots.swap(slot, slot ^ 1);
+            }
+        } else {
+            self.slots[slot ^ 1] = std::mem::replace(&mut self.slots[slot], node.clone());
+        }
+    }
+
+    /// Where a node belongs, by its entries or by which children it has: the first of two slots.
+    fn slot(&self, node: &Node) -> usize {
+        let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let hash = match node {
+            Node::Empty => 0,
+            Node::Leaf(leaf) => leaf.iter().fold(1, |hash, seq| mix(hash, u64::from(*seq))),
+            Node::Inner(children) => children.iter().fold(2, |hash, child| {
+                let address = match child {
+                    Node::Empty => 0,
+                    Node::Leaf(leaf) => Arc::as_ptr(leaf).addr(),
+                    Node::Inner(children) => Arc::as_ptr(children).addr(),
+                };
+                mix(hash, address as u64)
+            }),
+        };
+        (hash ^ hash >> 32) as usize & (self.slots.len() - 2)
+    }
+
+    /// Bytes on the heap, nodes not counted.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Node>()
+    }
+}
+
 fn covers(height: u32, branch: BranchIdx) -> bool {
     let bits = LEAF_BITS + INNER_BITS * height;
     bits >= u32::BITS || branch.0 >> bits == 0
@@ -216,6 +302,32 @@ mod tests {
             }
             prop_assert_eq!(merged.get(BranchIdx(39)), u64::from(a.get(&39).max(b.get(&39)).copied().unwrap_or(0)));
         }
+    }
+
+    #[test]
+    fn equal_nodes_of_different_merges_become_one() {
+        let mut sharing = Sharing::default();
+        let heads: Vec<Clock> =
+            (0..64).map(|n| clock(&(16 * n..16 * n + 16).map(|branch| (branch, 1)).collect())).collect();
+        let merged: Vec<Clock> = (0..100)
+            .map(|author| {
+                let mut clock = clock(&BTreeMap::from([(1024 + author, 7)]));
+                for head in &heads {
+                    clock.merge(head);
+                }
+                sharing.share(&mut clock, 100);
+                clock
+            })
+            .collect();
+        for (author, clock) in merged.iter().enumerate() {
+            let all = (0..1024).all(|branch| clock.get(BranchIdx(branch)) == 1);
+            assert!(all && clock.get(BranchIdx(1024 + author as u32)) == 7, "sharing changes nothing that is said");
+            let own = (1024..1124).filter(|branch| clock.get(BranchIdx(*branch)) > 0);
+            assert_eq!(own.count(), 1);
+        }
+        // What differs is each author's own entry and what stands above it.
+        let each = Clock::heap_bytes(&merged[50..]) / 50;
+        assert!(each < 1_000, "{each} bytes a clock of 1,024 entries");
     }
 
     #[test]

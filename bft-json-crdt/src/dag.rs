@@ -26,7 +26,7 @@ use self::log::Log;
 pub(crate) use self::log::Record;
 use crate::causality::{BranchIdx, Causality, ChangeIdx};
 use crate::change::{Change, ChangeId, DocumentId, Header, HeaderFields, MAX_DEPS, MAX_HEADER_BYTES, VERSION};
-use crate::clock::Clock;
+use crate::clock::{Clock, Sharing};
 use crate::hash::{self, OPS_DOMAIN};
 use crate::identity::{AuthorId, Signature};
 
@@ -93,6 +93,7 @@ pub struct Dag {
     nodes: Vec<Node>,
     /// The clocks that differ from that of the change before on the same chain.
     clocks: Vec<Clock>,
+    sharing: Sharing,
     branches: Vec<Branch>,
     authors: Vec<Author>,
     by_key: HashTable<u32>,
@@ -113,6 +114,7 @@ impl Default for Dag {
             log: Log::default(),
             nodes: Vec::new(),
             clocks: Vec::new(),
+            sharing: Sharing::default(),
             branches: Vec::new(),
             authors: Vec::new(),
             by_key: HashTable::new(),
@@ -264,6 +266,7 @@ impl Dag {
             + self.nodes.capacity() * size_of::<Node>()
             + self.clocks.capacity() * size_of::<Clock>()
             + Clock::heap_bytes(&self.clocks)
+            + self.sharing.heap_bytes()
             + self.branches.iter().map(|branch| size_of::<Branch>() + 4 * branch.changes.capacity()).sum::<usize>()
             + self.by_id.allocation_size()
     }
@@ -527,6 +530,13 @@ impl Dag {
             self.document = document;
         }
         debug_assert_eq!(self.document, document, "one graph holds one document's changes");
+        let clocks = self.clocks.len();
+        if staged.own_clock
+            && let Some(clock) = self.clocks.last_mut()
+        {
+            // Not before: what is judged and refused must leave nothing behind.
+            self.sharing.share(clock, clocks);
+        }
         let previous = staged.previous.map(|previous| self.ids[previous.0 as usize]);
         let deps = self.staged_deps.iter().map(|dep| self.ids[dep.0 as usize]);
         self.heads.replace(previous.into_iter().chain(deps), id, index);

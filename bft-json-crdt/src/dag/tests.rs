@@ -118,6 +118,49 @@ proptest! {
 }
 
 #[test]
+fn authors_who_merge_the_same_heads_share_what_they_know() {
+    const AUTHORS: u64 = 200;
+    let mut dag = Dag::new();
+    let mut tips: Vec<(AuthorId, ChangeId, ChangeIdx)> = Vec::new();
+    let write =
+        |dag: &mut Dag, author, previous: Option<(ChangeId, ChangeIdx, u64)>, deps: &[(ChangeId, ChangeIdx)]| {
+            let header = Header {
+                version: 1,
+                document: DocumentId([0; 32]),
+                author,
+                seq: previous.map_or(1, |(_, _, seq)| seq + 1),
+                previous: previous.map(|(id, ..)| id),
+                deps: deps.iter().map(|(id, _)| *id).collect(),
+                time_ms: 0,
+                ops_hash: [0; 32],
+            };
+            let change = Change::from_parts(header, &[0; 4], Signature([0; 64]));
+            let deps = deps.iter().map(|(_, index)| *index);
+            let index = dag.stage(author, change.id(), previous.map(|(_, index, _)| index), deps);
+            dag.commit(&change);
+            (author, change.id(), index)
+        };
+    for number in 0..AUTHORS {
+        let author = author(number as usize);
+        tips.push(write(&mut dag, author, None, &[]));
+    }
+    let mut heads: Vec<(ChangeId, ChangeIdx)> = tips.iter().map(|(_, id, index)| (*id, *index)).collect();
+    heads.sort();
+    for (author, id, index) in tips {
+        let mut previous = (id, index, 1);
+        for named in heads.chunks(MAX_DEPS) {
+            let named: Vec<_> = named.iter().copied().filter(|(other, _)| *other != id).collect();
+            let (_, id, index) = write(&mut dag, author, Some(previous), &named);
+            previous = (id, index, previous.2 + 1);
+        }
+    }
+    dag.debug_check();
+    let each = dag.heap_bytes() / dag.len();
+    // Without sharing it is more than 1,600.
+    assert!(each < 800, "{each} bytes a change");
+}
+
+#[test]
 fn deeply_nested_forks_are_climbed_in_few_steps() {
     // Each branch has one change, and forks off the one before.
     let mut dag = Dag::new();
