@@ -106,11 +106,11 @@ impl Replica {
         if open.units() == 0 {
             return None;
         }
-        let index = self.stage_open(&open, keypair);
+        self.stage_open(&open, keypair);
         let Open { tx, tip, heads } = open;
         let ops = tx.expect(PARKED).finish().ops.expect("an edit that failed was taken back");
         let ops = ops.encode().expect("a transaction keeps to what a change can carry");
-        Some(self.commit_written(keypair, time_ms, tip, &heads, index, &ops))
+        Some(self.commit_written(keypair, time_ms, tip, &heads, &ops))
     }
 
     fn stage_open(&mut self, open: &Open, keypair: &Keypair) -> ChangeIdx {

@@ -50,7 +50,7 @@ impl Replica {
                 return Err(error.into());
             }
         };
-        let change = self.commit_written(keypair, time_ms, tip, &heads, index, &ops);
+        let change = self.commit_written(keypair, time_ms, tip, &heads, &ops);
         Ok((change, result, finished.events))
     }
 
@@ -61,7 +61,6 @@ impl Replica {
         time_ms: u64,
         tip: Option<Leaf>,
         heads: &[(ChangeId, ChangeIdx)],
-        _index: ChangeIdx,
         ops: &[u8],
     ) -> Change {
         let change = self.sign(keypair, time_ms, tip, heads.iter().map(|(id, _)| *id).collect(), ops);

@@ -180,7 +180,7 @@ impl<T: CrdtContainer> BaseCrdt<T> {
         self.transact_at(now_ms, |place| Ok(f(&mut Untyped::attach(place))))
     }
 
-    fn transact_at<R, E: From<TransactError>>(
+    pub(super) fn transact_at<R, E: From<TransactError>>(
         &mut self,
         now_ms: u64,
         f: impl FnOnce(&Place) -> Result<R, E>,

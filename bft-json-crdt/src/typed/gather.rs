@@ -10,6 +10,7 @@ use super::node::CrdtContainer;
 use super::place::Place;
 use super::untyped::Untyped;
 use crate::document::Event;
+use crate::identity::AuthorId;
 use crate::replica::gather::Open;
 use crate::replica::{Incoming, Outcome, Replica};
 
@@ -166,7 +167,7 @@ impl<T: CrdtContainer> BatchWriter<T> {
         self.edit_at(now_ms, |place| Ok(f(&mut Untyped::attach(place))))
     }
 
-    fn edit_at<R, E: From<TransactError>>(
+    pub(super) fn edit_at<R, E: From<TransactError>>(
         &mut self,
         now_ms: u64,
         f: impl FnOnce(&Place) -> Result<R, E>,
@@ -265,6 +266,11 @@ impl<T> BatchWriter<T> {
     /// The whole document as JSON, with every edit.
     pub fn view(&self) -> serde_json::Value {
         self.base.view()
+    }
+
+    /// Who writes here.
+    pub fn author(&self) -> AuthorId {
+        self.base.author()
     }
 
     /// The replica below. Its document has every edit; its changes, heads and graph, what is signed. (So its digest, which is over both, can be compared

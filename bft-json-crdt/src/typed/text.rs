@@ -8,7 +8,7 @@ use super::place::Place;
 use crate::document::TxError;
 use crate::ops::Kind;
 
-/// A text. Indexes and lengths count Unicode scalar values (`char`s).
+/// A text. Indexes and lengths count Unicode scalar values (`char`s); others say their unit in the name.
 ///
 /// ```
 /// # use bft_json_crdt::{BaseCrdt, TextCrdt, CrdtNode, change::DocumentId, identity::Keypair};
@@ -20,6 +20,31 @@ use crate::ops::Kind;
 /// assert_eq!(page.read(|p| p.body.get()), "so grü");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Other units
+/// Rust's strings count bytes of UTF-8, JavaScript's (and so a browser's editors, CodeMirror, ProseMirror, Monaco, and the language server protocol) units of
+/// UTF-16. Convert at the edge, each way in O(log n), right before an edit and right after:
+///
+/// ```
+/// # use bft_json_crdt::{BaseCrdt, TextCrdt, CrdtNode, change::DocumentId, identity::Keypair};
+/// # #[derive(CrdtNode)]
+/// # struct Page { body: TextCrdt }
+/// # let mut page = BaseCrdt::<Page>::new(DocumentId([1; 32]), Keypair::from_seed(&[1; 32]));
+/// page.transact(0, |p| p.body.push("a😀b"))?;
+/// page.transact(0, |p| {
+///     // The editor says: at unit 1 replace two units by "ä". The emoji takes two.
+///     let (from, to) = (p.body.index_of_utf16(1), p.body.index_of_utf16(1 + 2));
+///     p.body.delete(from, to - from);
+///     p.body.insert(from, "ä");
+///     // It puts its cursor behind what was inserted.
+///     assert_eq!(p.body.utf16_index(from + 1), 2);
+/// })?;
+/// assert_eq!(page.read(|p| (p.body.get(), p.body.len_utf16(), p.body.len_utf8())), ("aäb".into(), 3, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What comes from others is told as [`Happened::Inserted`](crate::document::Happened::Inserted) and `Deleted`, in characters, at the moment of each event.
+/// An editor that keeps a copy of the text converts with its copy (a deletion's length in other units is not known to the document any more).
 #[derive(Default)]
 pub struct TextCrdt {
     state: State<Draft>,
@@ -114,14 +139,98 @@ impl TextCrdt {
     }
 
     /// Makes the text equal to `text` by the one edit between the longest common start and end: what others write elsewhere at the same time
-    /// keeps its place.
+    /// keeps its place. Costs a copy of the text and two comparisons of bytes, whatever the difference.
     pub fn set(&mut self, text: &str) {
-        let (old, new): (Vec<char>, Vec<char>) = (self.get().chars().collect(), text.chars().collect());
-        let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-        let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
-        self.delete(start, old.len() - end - start);
-        self.insert(start, &new[start..new.len() - end].iter().collect::<String>());
+        let old = self.get();
+        let start = common_start(&old, text);
+        let end = common_end(&old[start..], &text[start..]);
+        let (gone, new) = (&old[start..old.len() - end], &text[start..text.len() - end]);
+        let index = old[..start].chars().count();
+        self.delete(index, gone.chars().count());
+        self.insert(index, new);
     }
+
+    /// How many bytes of UTF-8 it has. O(log n).
+    pub fn len_utf8(&self) -> usize {
+        self.utf8_index(usize::MAX)
+    }
+
+    /// How many units of UTF-16 it has. O(log n).
+    pub fn len_utf16(&self) -> usize {
+        self.utf16_index(usize::MAX)
+    }
+
+    /// The byte of the text's UTF-8 at which the character at an index begins; the length in bytes for an index at or beyond the end. O(log n).
+    pub fn utf8_index(&self, index: usize) -> usize {
+        match &self.state {
+            State::Draft(draft) => draft.text.chars().take(index).map(char::len_utf8).sum(),
+            State::At(place) => place.read(|document, text| document.utf8_before(text, index)).unwrap_or(0),
+        }
+    }
+
+    /// The unit of the text's UTF-16 at which the character at an index begins; the length in units for an index at or beyond the end. O(log n).
+    pub fn utf16_index(&self, index: usize) -> usize {
+        match &self.state {
+            State::Draft(draft) => draft.text.chars().take(index).map(char::len_utf16).sum(),
+            State::At(place) => place.read(|document, text| document.utf16_before(text, index)).unwrap_or(0),
+        }
+    }
+
+    /// The index of the character that a byte of the text's UTF-8 belongs to: rounds down where the byte is not a character's first. The length for a
+    /// byte at or beyond the end. O(log n).
+    pub fn index_of_utf8(&self, byte: usize) -> usize {
+        match &self.state {
+            State::Draft(draft) => position(&draft.text, byte, char::len_utf8),
+            State::At(place) => place.read(|document, text| document.index_of_utf8(text, byte)).unwrap_or(0),
+        }
+    }
+
+    /// The index of the character that a unit of the text's UTF-16 belongs to: rounds down in the middle of a surrogate pair. The length for a unit at or
+    /// beyond the end. O(log n).
+    pub fn index_of_utf16(&self, unit: usize) -> usize {
+        match &self.state {
+            State::Draft(draft) => position(&draft.text, unit, char::len_utf16),
+            State::At(place) => place.read(|document, text| document.index_of_utf16(text, unit)).unwrap_or(0),
+        }
+    }
+}
+
+/// The index of the character in which a position lies, with characters of different widths.
+fn position(text: &str, at: usize, width: impl Fn(char) -> usize) -> usize {
+    let mut end = 0;
+    let before = |character: &char| {
+        end += width(*character);
+        end <= at
+    };
+    text.chars().take_while(before).count()
+}
+
+/// Bytes that are compared at once.
+const STRIDE: usize = 64;
+
+/// How many bytes two texts have in common at their starts, whole characters only.
+fn common_start(a: &str, b: &str) -> usize {
+    let (x, y) = (a.as_bytes(), b.as_bytes());
+    let strides = x.chunks_exact(STRIDE).zip(y.chunks_exact(STRIDE)).take_while(|(x, y)| x == y).count();
+    let from = strides * STRIDE;
+    let mut common = from + x[from..].iter().zip(&y[from..]).take_while(|(x, y)| x == y).count();
+    // What is a boundary in one is one in the other: no character's bytes begin another's.
+    while !a.is_char_boundary(common) {
+        common -= 1;
+    }
+    common
+}
+
+/// How many bytes two texts have in common at their ends, whole characters only.
+fn common_end(a: &str, b: &str) -> usize {
+    let (x, y) = (a.as_bytes(), b.as_bytes());
+    let strides = x.rchunks_exact(STRIDE).zip(y.rchunks_exact(STRIDE)).take_while(|(x, y)| x == y).count();
+    let (x, y) = (&x[..x.len() - strides * STRIDE], &y[..y.len() - strides * STRIDE]);
+    let mut common = strides * STRIDE + x.iter().rev().zip(y.iter().rev()).take_while(|(x, y)| x == y).count();
+    while !a.is_char_boundary(a.len() - common) {
+        common -= 1;
+    }
+    common
 }
 
 impl CrdtNode for TextCrdt {

@@ -18,6 +18,7 @@ mod refused;
 mod simple;
 mod support;
 mod sync;
+mod text;
 mod traces;
 mod typed;
 mod typed_ui;
