@@ -23,7 +23,7 @@ use hashbrown::HashTable;
 
 use self::heads::Heads;
 use self::log::Log;
-pub(crate) use self::log::Record;
+pub(crate) use self::log::{Content, Record};
 use crate::causality::{BranchIdx, Causality, ChangeIdx};
 use crate::change::{Change, ChangeId, DocumentId, Header, HeaderFields, MAX_DEPS, MAX_HEADER_BYTES, VERSION};
 use crate::clock::{Clock, Sharing};
@@ -35,6 +35,9 @@ pub const MAX_CHANGES: usize = u32::MAX as usize - 1;
 
 /// Most bytes of a change without its deps and its operations: room for the length of the operations and the signature too.
 const MOST_WITHOUT_DEPS: usize = MAX_HEADER_BYTES - 32 * MAX_DEPS + 4 + 64;
+
+/// Why a change cannot be put together again: whoever compacts asks [`Dag::is_compacted`] first.
+const COMPACTED: &str = "the operations of this change were compacted away";
 
 /// No change (in the place of a `ChangeIdx`), which keeps the nodes small.
 const NONE: u32 = u32::MAX;
@@ -192,10 +195,35 @@ impl Dag {
     /// An applied change. Puts its header together and hashes its operations; see [`Dag::bytes`].
     ///
     /// # Panics
-    /// If `index` was not handed out by this graph.
+    /// If `index` was not handed out by this graph, or the change was compacted ([`Dag::is_compacted`]).
     pub fn change(&self, index: ChangeIdx) -> Change {
         let record = self.record(index);
-        Change::reassemble(self.header(index), self.id(index), record.ops, (&record).into())
+        let ops = record.ops().expect(COMPACTED);
+        Change::reassemble(self.header(index), self.id(index), ops, (&record).into())
+    }
+
+    /// Whether the operations of an applied change were compacted away ([`Replica::compact`](crate::replica::Replica::compact)).
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub fn is_compacted(&self, index: ChangeIdx) -> bool {
+        self.record(index).ops().is_none()
+    }
+
+    /// Puts skeletons in the place of changes' operations, for each change that `skeleton` answers one for.
+    pub(crate) fn compact(&mut self, mut skeleton: impl FnMut(ChangeIdx, &Record<'_>) -> Option<Vec<u8>>) {
+        let mut log = Log::default();
+        for number in 0..self.ids.len() as u32 {
+            let record = self.log.get(number);
+            let deps: Vec<ChangeIdx> = record.deps().collect();
+            let new = skeleton(ChangeIdx(number), &record).map(|skeleton| (record.ops_hash(), skeleton));
+            let content = match &new {
+                Some((hash, skeleton)) => Content::Compacted(hash, skeleton),
+                None => record.content(),
+            };
+            log.push(&deps, record.time_ms, content, record.signature);
+        }
+        self.log = log;
     }
 
     /// The header of an applied change. Hashes its operations.
@@ -212,18 +240,19 @@ impl Dag {
             previous: self.previous(index).map(|previous| self.id(previous)),
             deps: record.deps().map(|dep| self.id(dep)).collect(),
             time_ms: record.time_ms,
-            ops_hash: hash::hash(OPS_DOMAIN, record.ops),
+            ops_hash: record.ops_hash(),
         }
     }
 
     /// The bytes of an applied change. They are put together on demand, which costs a hash of the operations.
     ///
     /// # Panics
-    /// If `index` was not handed out by this graph.
+    /// If `index` was not handed out by this graph, or the change was compacted ([`Dag::is_compacted`]).
     pub fn bytes(&self, index: ChangeIdx) -> Bytes {
         let record = self.record(index);
+        let ops = record.ops().expect(COMPACTED);
         let deps = record.deps().map(|dep| self.id(dep));
-        let mut out = Vec::with_capacity(MOST_WITHOUT_DEPS + 32 * deps.len() + record.ops.len());
+        let mut out = Vec::with_capacity(MOST_WITHOUT_DEPS + 32 * deps.len() + ops.len());
         HeaderFields {
             version: VERSION,
             document: &self.document,
@@ -232,10 +261,10 @@ impl Dag {
             previous: self.previous(index).map(|previous| self.id(previous)),
             deps,
             time_ms: record.time_ms,
-            ops_hash: &hash::hash(OPS_DOMAIN, record.ops),
+            ops_hash: &hash::hash(OPS_DOMAIN, ops),
         }
         .put(&mut out);
-        crate::change::assemble(out, record.ops, record.signature).0.into()
+        crate::change::assemble(out, ops, record.signature).0.into()
     }
 
     /// What an applied change carries that the graph does not know.
@@ -508,7 +537,8 @@ impl Dag {
     pub fn commit(&mut self, change: &Change) {
         let header = change.header();
         debug_assert_eq!(header.version, VERSION, "changes of another version are not applied");
-        self.commit_parts(header.document, change.id(), header.time_ms, change.ops(), &change.signature());
+        let content = Content::Whole(change.ops());
+        self.commit_parts(header.document, change.id(), header.time_ms, content, &change.signature());
     }
 
     /// [`Dag::commit`] of a change that is not at hand as a whole. Author, `previous` and deps (in the order of their ids) are those that were staged; `id` is what
@@ -521,7 +551,7 @@ impl Dag {
         document: DocumentId,
         id: ChangeId,
         time_ms: u64,
-        ops: &[u8],
+        content: Content<'_>,
         signature: &Signature,
     ) {
         let Some(staged) = self.staged.take() else { panic!("a change is staged") };
@@ -541,7 +571,7 @@ impl Dag {
         let deps = self.staged_deps.iter().map(|dep| self.ids[dep.0 as usize]);
         self.heads.replace(previous.into_iter().chain(deps), id, index);
         self.ids.push(id);
-        self.log.push(&self.staged_deps, time_ms, ops, &signature.0);
+        self.log.push(&self.staged_deps, time_ms, content, &signature.0);
         let (ids, mixer) = (&self.ids, &self.mixer);
         let key = |number: &u32| mixer.mix(&ids[*number as usize].0);
         self.by_id.insert_unique(key(&index.0), index.0, key);

@@ -1,21 +1,26 @@
 //! The records of applied changes, one behind the other in pages: what a change carries and the graph does not know.
 //!
 //! ```text
-//! record = varint length of ops ‖ varint number of deps ‖ varint (own number − dep's number) each, in the header's order
+//! record = varint length of ops ‖ varint (2 × number of deps + whether it was compacted) ‖ varint (own number − dep's number) each, in the header's order
 //!          ‖ varint time_ms ‖ ops ‖ 64 signature
 //! ```
+//! A compacted record has the hash of its operations and their skeleton (see `crate::history`) in their place.
+//!
 //! Document, author, seq and `previous` come from the graph, the hash of the operations from the operations, so that a record is some ten bytes longer than
 //! operations and signature. A record never spans pages. Every [`MARK`]th has its place noted; the others are found by stepping from there.
 
 use crate::causality::ChangeIdx;
 use crate::change::{MAX_OPS_BYTES, MAX_SAFE};
 use crate::encoding::{Reader, Write as _};
+use crate::hash::{self, OPS_DOMAIN};
 use crate::identity::Signature;
 
 /// Bytes of a page. Larger ones would waste more at the end of a short history (the last page grows as it fills), smaller ones more between records.
 const PAGE: usize = 1 << 16;
 /// Records for each noted place: half a byte a record, and at most so many steps to find one.
 const MARK: usize = 16;
+/// Most bytes of operations, or of a skeleton: it can be a little longer than what it is of, by what tells how much of the text is left.
+const MAX_STORED: usize = 2 * MAX_OPS_BYTES;
 const PROOF: &str = "records are read as they were written";
 
 /// All records, by number.
@@ -38,13 +43,45 @@ pub(crate) struct Record<'a> {
     deps: Reader<'a>,
     /// The author's clock.
     pub(crate) time_ms: u64,
-    /// The encoded operations.
-    pub(crate) ops: &'a [u8],
+    /// The encoded operations; of a compacted change the hash of its operations and their skeleton. See [`Record::content`].
+    stored: &'a [u8],
+    compacted: bool,
     /// The signature, good or not.
     pub(crate) signature: &'a [u8; 64],
 }
 
+/// What a record has of a change's operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content<'a> {
+    /// All of them, encoded.
+    Whole(&'a [u8]),
+    /// Their hash, and what compaction left of them.
+    Compacted(&'a [u8; 32], &'a [u8]),
+}
+
 impl<'a> Record<'a> {
+    /// The operations, or what is left of them.
+    pub(crate) fn content(&self) -> Content<'a> {
+        if !self.compacted {
+            return Content::Whole(self.stored);
+        }
+        let (hash, skeleton) = self.stored.split_first_chunk().expect(PROOF);
+        Content::Compacted(hash, skeleton)
+    }
+
+    /// The encoded operations, unless they were compacted away.
+    pub(crate) fn ops(&self) -> Option<&'a [u8]> {
+        (!self.compacted).then_some(self.stored)
+    }
+
+    /// The hash of the operations. Costs hashing them, but for a compacted change.
+    pub(crate) fn ops_hash(&self) -> [u8; 32] {
+        match self.content() {
+            Content::Whole(ops) => hash::hash(OPS_DOMAIN, ops),
+            Content::Compacted(hash, _) => *hash,
+        }
+    }
+
     /// The numbers of the deps, in the header's order (ascending by id).
     pub(crate) fn deps(&self) -> impl ExactSizeIterator<Item = ChangeIdx> + use<'a> {
         let (number, mut reader) = (self.number, self.deps.clone());
@@ -62,16 +99,21 @@ impl Log {
     }
 
     /// Appends the record of the next change.
-    pub(super) fn push(&mut self, deps: &[ChangeIdx], time_ms: u64, ops: &[u8], signature: &[u8; 64]) {
-        debug_assert!(ops.len() <= MAX_OPS_BYTES && time_ms <= MAX_SAFE);
+    pub(super) fn push(&mut self, deps: &[ChangeIdx], time_ms: u64, content: Content<'_>, signature: &[u8; 64]) {
+        let (hash, ops, compacted): (&[u8], _, _) = match content {
+            Content::Whole(ops) => (&[], ops, 0),
+            Content::Compacted(hash, skeleton) => (hash, skeleton, 1),
+        };
+        debug_assert!(ops.len() <= MAX_STORED && time_ms <= MAX_SAFE);
         let head = &mut self.head;
         head.clear();
-        head.put_varint(ops.len() as u64);
-        head.put_varint(deps.len() as u64);
+        head.put_varint((hash.len() + ops.len()) as u64);
+        head.put_varint(2 * deps.len() as u64 + compacted);
         for dep in deps {
             head.put_varint(self.len as u64 - u64::from(dep.0));
         }
         head.put_varint(time_ms);
+        head.put(hash);
         let size = head.len() + ops.len() + 64;
         match self.pages.last_mut() {
             // Grows by doubling like any vector, but never beyond a page.
@@ -109,22 +151,23 @@ impl Log {
         }
         let mut reader = Reader::new(&self.pages[page][start..]);
         let ops_len = reader.varint().expect(PROOF) as usize;
-        let dep_count = reader.varint().expect(PROOF) as usize;
+        let flags = reader.varint().expect(PROOF);
+        let (dep_count, compacted) = ((flags >> 1) as usize, flags & 1 == 1);
         let deps = reader.clone();
         for _ in 0..dep_count {
             reader.varint().expect(PROOF);
         }
         let time_ms = reader.varint().expect(PROOF);
-        let ops = reader.bytes(ops_len).expect(PROOF);
+        let stored = reader.bytes(ops_len).expect(PROOF);
         let signature = reader.rest().first_chunk().expect(PROOF);
-        Record { number, dep_count, deps, time_ms, ops, signature }
+        Record { number, dep_count, deps, time_ms, stored, compacted, signature }
     }
 
     fn length_at(&self, page: usize, start: usize) -> usize {
         let rest = &self.pages[page][start..];
         let mut reader = Reader::new(rest);
         let ops_len = reader.varint().expect(PROOF) as usize;
-        let deps = reader.varint().expect(PROOF);
+        let deps = reader.varint().expect(PROOF) >> 1;
         for _ in 0..=deps {
             reader.varint().expect(PROOF);
         }
@@ -150,15 +193,18 @@ mod tests {
         let deps =
             |n: usize| (0..n % 5).filter(|d| d + 1 < n).map(|d| ChangeIdx((n - d - 1) as u32)).collect::<Vec<_>>();
         for (n, ops) in ops.iter().enumerate() {
-            log.push(&deps(n), n as u64 * 1_000_000, ops, &[n as u8; 64]);
+            let hash = [n as u8; 32];
+            let content = if n % 3 == 0 { Content::Compacted(&hash, ops) } else { Content::Whole(ops) };
+            log.push(&deps(n), n as u64 * 1_000_000, content, &[n as u8; 64]);
         }
         for (n, ops) in ops.iter().enumerate().rev() {
             let record = log.get(n as u32);
             assert_eq!(record.deps().collect::<Vec<_>>(), deps(n));
-            assert_eq!(
-                (record.time_ms, record.ops, record.signature),
-                (n as u64 * 1_000_000, &ops[..], &[n as u8; 64])
-            );
+            assert_eq!((record.time_ms, record.signature), (n as u64 * 1_000_000, &[n as u8; 64]));
+            let hash = [n as u8; 32];
+            let content = if n % 3 == 0 { Content::Compacted(&hash, ops) } else { Content::Whole(ops) };
+            assert_eq!(record.content(), content);
+            assert_eq!(record.ops(), (n % 3 != 0).then_some(&ops[..]));
         }
     }
 
@@ -166,7 +212,7 @@ mod tests {
     fn a_record_takes_little_beyond_operations_and_signature() {
         let mut log = Log::default();
         for n in 0..100_000u64 {
-            log.push(&[], 1_700_000_000_000 + n, &[7; 20], &[1; 64]);
+            log.push(&[], 1_700_000_000_000 + n, Content::Whole(&[7; 20]), &[1; 64]);
         }
         let each = log.heap_bytes() as f64 / 100_000.0 - 84.0;
         assert!(each < 10.0, "{each} bytes a record");

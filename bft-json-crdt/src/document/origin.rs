@@ -6,6 +6,7 @@ use super::sequence::PlaceIdx;
 use super::{ContainerIdx, Document};
 use crate::causality::ChangeIdx;
 use crate::ops::Kind;
+use crate::value::Value;
 
 /// Elements of a list or characters of a text that show next to each other, inserted by successive units of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +59,16 @@ impl Document {
         })
     }
 
-    /// The changes that wrote what a register shows, in the order of the values: for a register that shows one value the one.
-    pub(crate) fn written_by(&self, register: ContainerIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
+    /// The writes that a register holds, in the one order, with the change of each: a plain register shows the last, and what a clear would lay open stands before.
+    pub(crate) fn writes_of(&self, register: ContainerIdx) -> impl DoubleEndedIterator<Item = (ChangeIdx, &Value)> {
         let held = self.at(register);
-        let most = if held.kind == Kind::Register { 1 } else { usize::MAX };
         let is_register = matches!(held.kind, Kind::Register | Kind::MultiRegister) && held.body != NONE;
-        let writes = is_register.then(|| self.bodies.registers.writes(held.body));
-        let hidden = writes.into_iter().flatten().count().saturating_sub(most);
-        let writes = is_register.then(|| self.bodies.registers.writes(held.body));
-        writes.into_iter().flatten().skip(hidden).map(|(change, _)| change)
+        is_register.then(|| self.bodies.registers.writes(held.body)).into_iter().flatten()
+    }
+
+    /// Whether something stands in it that none of the first so many changes did: a change that is still being gathered.
+    pub(crate) fn holds_beyond(&self, changes: usize) -> bool {
+        self.units.total(ChangeIdx(changes as u32)) > 0
     }
 
     /// The container that stands where `container` stands in another document of the same history; `None` if nothing here has mentioned it. `ours` is the

@@ -1,8 +1,8 @@
 //! Who wrote what shows, and what proves it.
 //!
 //! A character or list element belongs to the change that inserted it, whoever moved it since; a register's value to the change that wrote it. [`Authorship::evidence`]
-//! is what a third party needs to check that, with no replica of its own: the change's bytes and, where its own signature is not good, headers up to a later one of
-//! the same author that is.
+//! is what a third party needs to check that, with no replica of its own: the change's header, its operations, and where its own signature is not good, the headers up
+//! to a later change of the same author whose signature is. Of a compacted change the operations are gone: then it proves who signed it, not what it said.
 
 use std::ops::Range;
 
@@ -10,16 +10,15 @@ use bytes::Bytes;
 
 use super::{HistoryError, Past};
 use crate::causality::{Causality as _, ChangeIdx};
-use crate::change::{Change, ChangeError, ChangeId, MAX_CHANGE_BYTES};
+use crate::change::{ChangeId, Header, MAX_OPS_BYTES};
 use crate::document::{ContainerIdx, Document, Shown};
 use crate::encoding::{DecodeError, Reader, Write as _};
 use crate::evidence::{EvidenceError, MAX_CHAIN, SignedChain, Voucher};
-use crate::hash::CHANGE_SIGNATURE_DOMAIN;
+use crate::hash::{self, OPS_DOMAIN};
 use crate::identity::AuthorId;
 use crate::ops::{Elements, Kind, Ops, Run};
 use crate::replica::Replica;
 use crate::value::Value;
-use crate::verify;
 
 /// Under which signature a change stands, as far as the replica has noted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,17 +60,18 @@ pub struct Blame {
 /// What proves that an author wrote a change. The fields are open: whoever takes evidence from elsewhere calls [`Evidence::verify`] before relying on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The change.
-    pub change: Change,
-    /// What vouches for it if its own signature is not good.
-    pub voucher: Option<Voucher>,
+    /// The change's header, and those after it on the author's chain up to one with a good signature: none if the change's own is good.
+    pub chain: SignedChain,
+    /// The change's operations, which its header has the hash of; `None` if they were [compacted](Replica::compact) away.
+    pub ops: Option<Bytes>,
 }
 
 impl Replica {
     /// Who wrote each stretch of a range of a list or text as it shows now. The stretches follow one another and fill the range. Cost: O(log n), and the stretches.
     ///
     /// # Errors
-    /// [`HistoryError::Kind`] for another container than a list or text, [`HistoryError::OutOfBounds`].
+    /// [`HistoryError::Kind`] for another container than a list or text, [`HistoryError::OutOfBounds`]; [`HistoryError::Unsigned`] if
+    /// a change that is being gathered wrote some of it.
     ///
     /// # Panics
     /// If another document handed the container out.
@@ -81,10 +81,13 @@ impl Replica {
 
     /// Who wrote what a register shows: for a multi-value register one for each value, in their order. Empty for one without a value, and for other containers.
     ///
+    /// # Errors
+    /// [`HistoryError::Unsigned`] if a change that is being gathered wrote it.
+    ///
     /// # Panics
     /// If another document handed the container out.
-    pub fn writers(&self, register: ContainerIdx) -> Vec<Authorship> {
-        self.document().written_by(register).map(|change| authorship(self, change)).collect()
+    pub fn writers(&self, register: ContainerIdx) -> Result<Vec<Authorship>, HistoryError> {
+        writers(self, self.document(), register, |change| change)
     }
 }
 
@@ -115,7 +118,7 @@ impl Past {
     /// If another document handed the container out.
     pub fn writers(&self, replica: &Replica, register: ContainerIdx) -> Result<Vec<Authorship>, HistoryError> {
         self.at_home(replica)?;
-        Ok(self.document.written_by(register).map(|change| authorship(replica, self.numbers.theirs(change))).collect())
+        writers(replica, &self.document, register, |change| self.numbers.theirs(change))
     }
 }
 
@@ -152,24 +155,44 @@ fn blame(
                 let authorship = last.authorship;
                 blames.push(Blame { range: at..until, offset, authorship });
             }
-            _ => blames.push(Blame { range: at..until, offset, authorship: authorship(replica, index) }),
+            _ => blames.push(Blame { range: at..until, offset, authorship: authorship(replica, index)? }),
         }
         at = until;
     }
     Ok(blames)
 }
 
-fn authorship(replica: &Replica, index: ChangeIdx) -> Authorship {
+fn writers(
+    replica: &Replica,
+    document: &Document,
+    register: ContainerIdx,
+    theirs: impl Fn(ChangeIdx) -> ChangeIdx,
+) -> Result<Vec<Authorship>, HistoryError> {
+    let shown = match document.kind(register) {
+        Kind::Register => 1,
+        _ => usize::MAX,
+    };
+    // The greatest is the one that shows.
+    let last = document.writes_of(register).rev().take(shown).map(|(change, _)| authorship(replica, theirs(change)));
+    let mut writers: Vec<Authorship> = last.collect::<Result<_, _>>()?;
+    writers.reverse();
+    Ok(writers)
+}
+
+fn authorship(replica: &Replica, index: ChangeIdx) -> Result<Authorship, HistoryError> {
     let dag = replica.dag();
+    if index.0 as usize >= dag.len() {
+        return Err(HistoryError::Unsigned);
+    }
     let tip = replica.voucher(index).and_then(|voucher| voucher.0.headers.last().map(|header| header.id()));
-    Authorship {
+    Ok(Authorship {
         author: dag.author(index),
         change: dag.id(index),
         index,
         seq: dag.seq(index),
         time_ms: dag.record(index).time_ms,
         standing: tip.map_or(Standing::Own, Standing::Vouched),
-    }
+    })
 }
 
 impl Authorship {
@@ -180,24 +203,26 @@ impl Authorship {
     /// next few on its author's chain is good: a store held it under a later one.
     pub fn evidence(&self, replica: &Replica) -> Result<Evidence, HistoryError> {
         let index = replica.index_of(&self.change).ok_or(HistoryError::Unknown(self.change))?;
-        let change = replica.change(index);
-        let own = Evidence { change, voucher: None };
+        let dag = replica.dag();
+        let ops = dag.record(index).ops().map(Bytes::copy_from_slice);
+        let own = SignedChain { headers: vec![dag.header(index)], signature: dag.signature(index) };
         if own.verify().is_ok() {
-            return Ok(own);
+            return Ok(Evidence { chain: own, ops });
         }
-        let noted = Evidence { voucher: replica.voucher(index), ..own };
-        if noted.verify().is_ok() {
-            return Ok(noted);
+        if let Some(Voucher(SignedChain { headers, signature })) = replica.voucher(index) {
+            let chain = SignedChain { headers: own.headers.iter().cloned().chain(headers).collect(), signature };
+            if chain.verify().is_ok() {
+                return Ok(Evidence { chain, ops });
+            }
         }
-        let (branch, seq) = replica.dag().position(index);
-        let view = replica.dag().branch(branch);
-        let behind = &view.changes[(seq - view.first_seq) as usize + 1..];
-        let behind: Vec<Change> = behind.iter().take(MAX_CHAIN - 1).map(|next| replica.change(*next)).collect();
-        for len in 1..=behind.len() {
-            let voucher = SignedChain::of(&behind[..len]).map(Voucher);
-            let vouched = Evidence { change: noted.change.clone(), voucher };
-            if vouched.verify().is_ok() {
-                return Ok(vouched);
+        let (branch, seq) = dag.position(index);
+        let view = dag.branch(branch);
+        let mut chain = own;
+        for next in view.changes[(seq - view.first_seq) as usize + 1..].iter().take(MAX_CHAIN - 1) {
+            chain.headers.push(dag.header(*next));
+            chain.signature = dag.signature(*next);
+            if chain.verify().is_ok() {
+                return Ok(Evidence { chain, ops });
             }
         }
         Err(HistoryError::Unproven(self.change))
@@ -205,25 +230,31 @@ impl Authorship {
 }
 
 impl Evidence {
-    /// Checks that the change's author signed it, or a later change of its own that stands upon it. Needs no replica. Costs one signature check, and a hash for
-    /// each header of the voucher.
+    /// The change's header; whether its author signed it is for [`Evidence::verify`] to say.
+    ///
+    /// # Panics
+    /// If somebody has emptied the chain.
+    pub fn header(&self) -> &Header {
+        &self.chain.headers[0]
+    }
+
+    /// Checks that the author signed the change, or a later one that stands upon it, and that the operations are those of the change. Needs no replica. Answers the
+    /// change's id. Costs one signature check, and hashes.
     ///
     /// # Errors
-    /// The signature is not good, or the voucher speaks of another change.
-    pub fn verify(&self) -> Result<(), EvidenceError> {
-        match &self.voucher {
-            Some(voucher) => voucher.verify(&self.change),
-            None => {
-                let (author, id, signature) = (self.change.author(), self.change.id(), self.change.signature());
-                let good = verify::verify(&author, CHANGE_SIGNATURE_DOMAIN, &id.0, &signature);
-                if good { Ok(()) } else { Err(EvidenceError::Signature) }
-            }
+    /// [`EvidenceError::Signature`], [`EvidenceError::Link`] or [`EvidenceError::Length`]; [`EvidenceError::OtherChange`] if the operations are another change's.
+    pub fn verify(&self) -> Result<ChangeId, EvidenceError> {
+        let id = self.chain.verify()?;
+        match &self.ops {
+            Some(ops) if hash::hash(OPS_DOMAIN, ops) != self.header().ops_hash => Err(EvidenceError::OtherChange),
+            _ => Ok(id),
         }
     }
 
-    /// What `len` units of the change from one on inserted: characters as a string, values as an array; `None` if some of them inserted something else.
+    /// What `len` units of the change from one on inserted: characters as a string, values as an array; `None` if some of them inserted something else, or
+    /// the operations are not here.
     pub fn content(&self, offset: u32, len: u32) -> Option<Value> {
-        let ops = Ops::decode(self.change.header().version, self.change.ops()).ok()?;
+        let ops = Ops::decode(self.chain.headers.first()?.version, self.ops.as_ref()?).ok()?;
         let end = offset.checked_add(len)?;
         let (mut text, mut values) = (String::new(), Vec::new());
         let mut start = 0;
@@ -249,11 +280,12 @@ impl Evidence {
         }
     }
 
-    /// `varint length ‖ change ‖ varint length ‖ voucher (length 0 = none)`.
+    /// `header chain ‖ 0`, or `header chain ‖ 1 ‖ operations` to the end.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.put_blob(self.change.bytes());
-        out.put_blob(&self.voucher.as_ref().map(Voucher::encode).unwrap_or_default());
+        self.chain.write(&mut out);
+        out.push(u8::from(self.ops.is_some()));
+        out.put(self.ops.as_deref().unwrap_or_default());
         out
     }
 
@@ -263,17 +295,13 @@ impl Evidence {
     /// The bytes break the form.
     pub fn decode(bytes: &[u8]) -> Result<Self, EvidenceError> {
         let mut reader = Reader::new(bytes);
-        let change = reader.blob()?;
-        if change.len() > MAX_CHANGE_BYTES {
-            return Err(DecodeError::Rule("a change is too long").into());
-        }
-        let change =
-            Change::decode(Bytes::copy_from_slice(change)).map_err(|error: ChangeError| EvidenceError::Form(error))?;
-        let voucher = match reader.blob()? {
-            [] => None,
-            voucher => Some(Voucher::decode(voucher)?),
+        let chain = SignedChain::read(&mut reader)?;
+        let ops = match (reader.byte()?, reader.rest()) {
+            (0, []) => None,
+            (0, _) => return Err(DecodeError::Trailing.into()),
+            (1, ops) if ops.len() <= MAX_OPS_BYTES => Some(Bytes::copy_from_slice(ops)),
+            _ => return Err(DecodeError::Rule("operations are there or not, and not too long").into()),
         };
-        reader.finish()?;
-        Ok(Self { change, voucher })
+        Ok(Self { chain, ops })
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::numbers::{Numbers, Renumbered};
+use super::skeleton::operations;
 use super::{HistoryError, Version};
 use crate::causality::ChangeIdx;
-use crate::change::{DocumentId, VERSION};
+use crate::change::DocumentId;
 use crate::clock::Clock;
 use crate::document::{Document, Event};
-use crate::ops::Ops;
 use crate::replica::Replica;
 use crate::value::Value;
 
@@ -81,7 +81,7 @@ impl Past {
     /// came and went in between, told as applying the changes would have told it.
     ///
     /// # Errors
-    /// [`HistoryError::Unknown`], [`HistoryError::NotLater`], [`HistoryError::Stale`]; nothing has moved then.
+    /// [`HistoryError::Unknown`], [`HistoryError::NotLater`], [`HistoryError::Stale`], [`HistoryError::Compacted`]; nothing has moved then.
     pub fn advance(&mut self, replica: &Replica, to: &Version) -> Result<Vec<Event>, HistoryError> {
         let mut events = Vec::new();
         self.move_to(replica, to, Some(&mut events))?;
@@ -104,6 +104,9 @@ impl Past {
         if !replica.contains(&cut, &self.cut) {
             return Err(HistoryError::NotLater);
         }
+        if !replica.contains(&cut, &replica.floor_cut().cut) {
+            return Err(HistoryError::Compacted);
+        }
         let missing = replica.missing_in(&self.cut, &cut);
         self.apply(replica, &missing, events);
         (self.version, self.cut) = (to.clone(), cut);
@@ -114,7 +117,7 @@ impl Past {
         const PROOF: &str = "the change was applied before, and its verdict depends on its past alone";
         let told = events.as_ref().map_or(0, |events| events.len());
         for index in changes {
-            let ops = Ops::decode(VERSION, replica.dag().record(*index).ops).expect(PROOF);
+            let ops = operations(&replica.dag().record(*index));
             let ours = self.numbers.add(*index);
             let causality = Renumbered { dag: replica.dag(), numbers: &self.numbers };
             self.document.apply(&causality, ours, &ops, events.as_deref_mut()).expect(PROOF);
@@ -136,10 +139,11 @@ impl Replica {
     /// signature checks. [`Checkpoints`] make a row of checkouts cheaper.
     ///
     /// # Errors
-    /// [`HistoryError::Unknown`] for a head that is not applied here.
+    /// [`HistoryError::Unknown`] for a head that is not applied here; [`HistoryError::Compacted`].
     pub fn checkout(&self, version: &Version) -> Result<Past, HistoryError> {
         let cut = self.cut(version)?;
-        if self.contains(&cut, &self.cut(&self.version())?) {
+        // While a change is being gathered, the document is ahead of all versions.
+        if self.contains(&cut, &self.cut(&self.version())?) && !self.document().holds_beyond(self.len()) {
             let (home, document) = (Home::of(self), self.document().clone());
             let (id, numbers) = (self.document_id(), Numbers::identical(self.len()));
             return Ok(Past { home, id, version: version.clone(), cut, numbers, document });
@@ -178,7 +182,7 @@ impl Checkpoints {
     /// dropped.
     ///
     /// # Errors
-    /// [`HistoryError::Unknown`].
+    /// [`HistoryError::Unknown`], [`HistoryError::Compacted`].
     pub fn checkout(&mut self, replica: &Replica, version: &Version) -> Result<Past, HistoryError> {
         let cut = replica.cut(version)?;
         self.kept.retain(|past| past.home.is(replica));

@@ -22,7 +22,7 @@ impl Replica {
     /// For what the events say see [`Past::diff`].
     ///
     /// # Errors
-    /// [`HistoryError::Unknown`] for a head that is not applied here.
+    /// [`HistoryError::Unknown`] for a head that is not applied here; [`HistoryError::Compacted`].
     pub fn diff(&self, from: &Version, to: &Version) -> Result<Vec<Event>, HistoryError> {
         let from = self.checkout(from)?;
         // Shares with the first what the two have in common, if it can.

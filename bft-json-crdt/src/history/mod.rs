@@ -5,6 +5,7 @@
 //! checkout  the document as of a past version; checkpoints
 //! diff      what changed between two versions, as events
 //! blame     who wrote what shows, and what proves it
+//! compact   below a frontier, what was deleted and overwritten is forgotten; skeleton: what is left of a change then
 //! ```
 //!
 //! ```
@@ -40,14 +41,19 @@
 
 mod blame;
 mod checkout;
+mod compact;
 mod diff;
 mod numbers;
+mod skeleton;
 mod version;
 
 use thiserror::Error;
 
 pub use blame::{Authorship, Blame, Evidence, Standing};
 pub use checkout::{CHECKPOINT_DISTANCE, Checkpoints, MAX_CHECKPOINTS, Past};
+pub(crate) use compact::Floor;
+pub use compact::{CompactError, Compacted, Frontier};
+pub(crate) use skeleton::operations;
 pub use version::{Stretch, Version};
 
 use crate::change::ChangeId;
@@ -65,6 +71,12 @@ pub enum HistoryError {
     /// A past was taken from another replica, or before this one was rebuilt.
     #[error("the past belongs to another replica, or to this one before it was rebuilt")]
     Stale,
+    /// The version does not hold all that was compacted ([`Replica::compact`](crate::replica::Replica::compact)): what it showed is forgotten.
+    #[error("the version lies below what was compacted")]
+    Compacted,
+    /// A change is being gathered, and what it wrote is not signed yet.
+    #[error("the range holds what nobody has signed yet")]
+    Unsigned,
     /// Only lists and texts are made of stretches.
     #[error("a {0:?} is neither a list nor a text")]
     Kind(Kind),

@@ -18,16 +18,16 @@ use crate::change::{Change, ChangeId, Header};
 use crate::dag::Dag;
 use crate::document::Document;
 use crate::evidence::{EquivocationProof, MAX_CHAIN, SignedChain};
-use crate::identity::AuthorId;
-use crate::ops::Ops;
+use crate::history;
+use crate::identity::{AuthorId, Signature};
 
 /// Authors of whom the first invalid change is kept as evidence.
 const MAX_PINNED: usize = 1024;
 
 /// The chain that shows that a change's author signed it.
-fn signed_chain(header: &Header, change: &Change, vouching: Option<&Vouching>) -> Option<SignedChain> {
+fn signed_chain(header: &Header, own: Signature, vouching: Option<&Vouching>) -> Option<SignedChain> {
     let mut headers = vec![header.clone()];
-    let mut signature = change.signature();
+    let mut signature = own;
     if let Some(vouching) = vouching {
         headers.extend_from_slice(&vouching.chain.headers[vouching.skip..]);
         signature = vouching.chain.signature;
@@ -97,7 +97,7 @@ impl Replica {
             return;
         }
         if let Some(rival) = self.rival(header.author, header.seq, &change.id())
-            && let Some(chain) = signed_chain(header, change, vouching)
+            && let Some(chain) = signed_chain(header, change.signature(), vouching)
         {
             return self.show(rival, chain, progress);
         }
@@ -116,11 +116,11 @@ impl Replica {
         if let Some(index) = self.dag.at_seq(&author, seq)
             && self.dag.id(index) != *id
         {
-            let change = self.dag.change(index);
-            return signed_chain(change.header(), &change, self.vouchers.get(&change.id()));
+            let vouching = self.vouchers.get(&self.dag.id(index));
+            return signed_chain(&self.dag.header(index), self.dag.signature(index), vouching);
         }
         if let Some(entry) = self.aside.rival(author, seq, id) {
-            return signed_chain(entry.change.header(), &entry.change, entry.vouching.as_ref());
+            return signed_chain(entry.change.header(), entry.change.signature(), entry.vouching.as_ref());
         }
         let pinned = self.pinned.get(&author)?;
         let header = pinned.headers.first()?;
@@ -131,7 +131,7 @@ impl Replica {
     pub(super) fn pin(&mut self, change: &Change, vouching: Option<&Vouching>) {
         if self.pinned.len() < MAX_PINNED
             && !self.pinned.contains_key(&change.author())
-            && let Some(chain) = signed_chain(change.header(), change, vouching)
+            && let Some(chain) = signed_chain(change.header(), change.signature(), vouching)
         {
             self.pinned.insert(change.author(), chain);
         }
@@ -162,7 +162,8 @@ impl Replica {
         let mut kept = vec![false; count];
         for number in (0..count).rev() {
             let index = ChangeIdx(number as u32);
-            kept[number] |= !self.is_proven(&self.dag.author(index));
+            // What is compacted lies below a frontier that is final, and cannot be put aside any more.
+            kept[number] |= !self.is_proven(&self.dag.author(index)) || self.dag.is_compacted(index);
             if kept[number] {
                 for parent in self.dag.parents(index) {
                     kept[parent.0 as usize] = true;
@@ -174,13 +175,14 @@ impl Replica {
         self.document = Document::new();
         let mut taken_out = VecDeque::new();
         for (number, keep) in kept.into_iter().enumerate() {
-            let change = old.change(ChangeIdx(number as u32));
+            let index = ChangeIdx(number as u32);
             if keep {
-                self.replay(&change);
+                self.replay(&old, index);
             } else {
-                taken_out.push_back(change);
+                taken_out.push_back(old.change(index));
             }
         }
+        self.refresh_floor();
         self.generation += 1;
         self.heads_digest = std::sync::OnceLock::new();
         progress.outcome.rebuilt = true;
@@ -200,14 +202,17 @@ impl Replica {
         }
     }
 
-    /// Applies a change that was applied before.
-    fn replay(&mut self, change: &Change) {
+    /// Applies a change of an earlier graph, after those that it names.
+    fn replay(&mut self, old: &Dag, index: ChangeIdx) {
         const PROOF: &str = "the change was applied before, and its verdict depends on its past alone";
-        let header = change.header();
-        let ops = Ops::decode(header.version, change.ops()).expect(PROOF);
-        let index = self.stage(change).expect(PROOF);
-        self.document.apply(&self.dag, index, &ops, None).expect(PROOF);
-        self.dag.commit(change);
+        let record = old.record(index);
+        let ops = history::operations(&record);
+        let here = |theirs: ChangeIdx| self.dag.lookup(&old.id(theirs)).expect(PROOF);
+        let (previous, deps): (_, Vec<_>) = (old.previous(index).map(here), record.deps().map(here).collect());
+        let id = old.id(index);
+        let here = self.dag.stage(old.author(index), id, previous, deps);
+        self.document.apply(&self.dag, here, &ops, None).expect(PROOF);
+        self.dag.commit_parts(self.id, id, record.time_ms, record.content(), &(&record).into());
     }
 
     /// Stages a change whose parents are applied; `None` if one is not.
@@ -221,7 +226,7 @@ impl Replica {
         let old: Dag = std::mem::take(&mut self.dag);
         self.document = Document::new();
         for number in 0..old.len() {
-            self.replay(&old.change(ChangeIdx(number as u32)));
+            self.replay(&old, ChangeIdx(number as u32));
         }
     }
 }

@@ -43,6 +43,7 @@ use crate::dag::Dag;
 pub use crate::dag::Leaf;
 use crate::document::{Document, TxError};
 use crate::evidence::{EquivocationProof, SignedChain, Voucher};
+use crate::history::Floor;
 use crate::identity::AuthorId;
 use crate::value::Value;
 use ingest::Progress;
@@ -167,6 +168,8 @@ pub struct Replica {
     pinned: HashMap<AuthorId, SignedChain>,
     proofs: BTreeMap<AuthorId, EquivocationProof>,
     generation: u64,
+    /// Below it changes are compacted.
+    floor: Floor,
     /// Tells this replica from others, for what keeps its numbers of changes outside.
     incarnation: Arc<()>,
     heads_digest: OnceLock<[u8; 32]>,
@@ -190,6 +193,7 @@ impl Replica {
             pinned: HashMap::new(),
             proofs: BTreeMap::new(),
             generation: 0,
+            floor: Floor::default(),
             incarnation: Arc::new(()),
             heads_digest: OnceLock::new(),
         }
@@ -239,6 +243,23 @@ impl Replica {
         self.generation
     }
 
+    /// What is compacted.
+    pub(crate) fn floor_mut(&mut self) -> (&mut Floor, &mut Dag) {
+        (&mut self.floor, &mut self.dag)
+    }
+
+    /// What is compacted.
+    pub(crate) fn floor_cut(&self) -> &Floor {
+        &self.floor
+    }
+
+    /// After the graph was made anew, its branches have other numbers.
+    fn refresh_floor(&mut self) {
+        let heads = self.floor.version.heads().iter();
+        let heads = heads.map(|id| self.dag.lookup(id).expect("what is compacted stays applied"));
+        self.floor.cut = self.dag.clock_of(heads.collect::<Vec<_>>());
+    }
+
     /// Shared by nothing but what was taken from this replica.
     pub(crate) fn incarnation(&self) -> &Arc<()> {
         &self.incarnation
@@ -249,9 +270,9 @@ impl Replica {
         &self.dag
     }
 
-    /// An applied change by id.
+    /// An applied change by id; `None` for a [compacted](Replica::compact) one, too.
     pub fn get(&self, id: &ChangeId) -> Option<Change> {
-        self.index_of(id).map(|index| self.change(index))
+        self.index_of(id).filter(|index| !self.is_compacted(*index)).map(|index| self.change(index))
     }
 
     /// The number of an applied change. Numbers count from 0 in the order of local application, so `0..len()` is the log in causal order.
@@ -262,7 +283,7 @@ impl Replica {
     /// An applied change by number. It is put together on demand, like [`Replica::bytes`].
     ///
     /// # Panics
-    /// If `index` was not handed out by this replica in its present generation.
+    /// If `index` was not handed out by this replica in its present generation, or the change was [compacted](Replica::compact).
     pub fn change(&self, index: ChangeIdx) -> Change {
         self.dag.change(index)
     }
@@ -302,12 +323,10 @@ impl Replica {
         self.vouchers.get(&self.dag.id(index)).map(Vouching::voucher)
     }
 
-    /// The applied changes from a position on, in local causal order.
+    /// The applied changes from a position on, in local causal order. [Compacted](Replica::compact) ones are left out.
     pub fn log(&self, from: ChangeIdx) -> impl Iterator<Item = (ChangeIdx, Incoming)> + '_ {
-        (from.0..self.len() as u32).map(|number| {
-            let index = ChangeIdx(number);
-            (index, Incoming { change: self.change(index), voucher: self.voucher(index) })
-        })
+        let whole = (from.0..self.len() as u32).map(ChangeIdx).filter(|index| !self.is_compacted(*index));
+        whole.map(|index| (index, Incoming { change: self.change(index), voucher: self.voucher(index) }))
     }
 
     /// The authors of applied changes.

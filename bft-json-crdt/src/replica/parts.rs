@@ -3,7 +3,7 @@
 use super::{Invalid, LoadFault, Malformed, Replica};
 use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{ChangeId, HeaderFields, MAX_DEPS, MAX_OPS_BYTES, MAX_SAFE, VERSION};
-use crate::dag::MAX_CHANGES;
+use crate::dag::{Content, MAX_CHANGES};
 use crate::encoding::DecodeError;
 use crate::hash::{self, CHANGE_DOMAIN, OPS_DOMAIN};
 use crate::identity::{AuthorId, Signature};
@@ -102,7 +102,7 @@ impl Replica {
             self.dag.discard();
             return Err(Invalid::Content(reason).into());
         }
-        self.dag.commit_parts(self.id, id, parts.time_ms, parts.ops, &parts.signature);
+        self.dag.commit_parts(self.id, id, parts.time_ms, Content::Whole(parts.ops), &parts.signature);
         self.heads_digest = std::sync::OnceLock::new();
         Ok((index, id))
     }
@@ -151,18 +151,19 @@ mod tests {
             let index = ChangeIdx(number);
             let record = whole.dag().record(index);
             let deps: Vec<ChangeIdx> = record.deps().collect();
+            let ops = record.ops().expect("nothing was compacted");
             let given = Parts {
                 author: whole.dag().author(index),
                 previous: whole.dag().previous(index),
                 deps: &deps,
                 time_ms: record.time_ms,
-                ops: record.ops,
+                ops,
                 signature: (&record).into(),
             };
             // What is wrong is refused and leaves no trace.
             let twice = [index, index];
             assert!(parts.load_parts(&Parts { deps: &twice, ..given }, &mut scratch).is_err());
-            assert!(parts.load_parts(&Parts { ops: &record.ops[1..], ..given }, &mut scratch).is_err());
+            assert!(parts.load_parts(&Parts { ops: &ops[1..], ..given }, &mut scratch).is_err());
             assert!(parts.load_parts(&Parts { time_ms: MAX_SAFE + 1, ..given }, &mut scratch).is_err());
             if deps.len() == 2 {
                 let wrong = [deps[1], deps[0]];

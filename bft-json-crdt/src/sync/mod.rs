@@ -22,4 +22,4 @@ mod session;
 pub use message::{
     Leaf, MAX_FRAME, MAX_GET, MAX_PROBE_CHAINS, MAX_PROBE_IDS, MAX_SUMMARY_LEAVES, Message, Packet, RawAuthor,
 };
-pub use session::{Action, PeerFault, SessionLimits, SyncSession};
+pub use session::{Action, PeerFault, SessionLimits, SyncSession, Unserved};

@@ -141,6 +141,17 @@ pub struct SyncSession {
     watched: Option<AuthorId>,
     watched_missing: HashSet<ChangeId>,
     peer_changes: u64,
+    unserved: Unserved,
+}
+
+/// What the peer lacks and cannot get here, because it was compacted away ([`Replica::compact`]). It is left out of what is sent; what stands upon it comes, and
+/// waits there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unserved {
+    /// How many changes; one that was asked for again counts again.
+    pub count: u64,
+    /// The last of them.
+    pub last: Option<ChangeId>,
 }
 
 impl SyncSession {
@@ -176,7 +187,13 @@ impl SyncSession {
             watched: None,
             watched_missing: HashSet::new(),
             peer_changes: 0,
+            unserved: Unserved::default(),
         }
+    }
+
+    /// What the peer was found to lack and cannot get here. A driver that sees the count grow tells so, and lets the peer find another source.
+    pub fn unserved(&self) -> Unserved {
+        self.unserved
     }
 
     /// Watches what the peer holds of `author`, so that [`SyncSession::watched_tip_learnt`] can answer. To be called before the first
@@ -553,6 +570,10 @@ impl SyncSession {
         let mut size = 0;
         while chunk.len() < self.limits.chunk_changes && size < self.limits.chunk_bytes {
             let Some(idx) = self.next_change(replica) else { break };
+            if replica.is_compacted(idx) {
+                self.unserved = Unserved { count: self.unserved.count + 1, last: Some(replica.id(idx)) };
+                continue;
+            }
             let change = replica.bytes(idx);
             let voucher = replica.voucher(idx).map(|voucher| voucher.encode().into());
             size += change.len() + voucher.as_ref().map_or(0, Bytes::len);

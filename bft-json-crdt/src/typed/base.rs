@@ -324,7 +324,7 @@ impl<T> BaseCrdt<T> {
     /// # Errors
     /// There is no container at the path.
     pub fn writers(&self, path: &str) -> Result<Vec<Authorship>, HistoryError> {
-        Ok(self.replica.writers(self.container(path).ok_or(HistoryError::Path)?))
+        self.replica.writers(self.container(path).ok_or(HistoryError::Path)?)
     }
 
     /// Every applied change in causal order, as a peer takes it: what another replica needs to catch up.

@@ -130,6 +130,9 @@ pub struct Rebuilt;
 impl Replica {
     /// The whole replica as bytes: applied changes in causal order with their vouchers, and proofs. What is kept aside is left out: it can be
     /// fetched again.
+    ///
+    /// # Panics
+    /// If the replica was [compacted](Replica::compact): an archive holds whole changes.
     pub fn save(&self) -> Vec<u8> {
         let mut out = Vec::new();
         segment::put_header(&mut out, &self.id);
@@ -152,6 +155,9 @@ impl Replica {
     ///
     /// # Errors
     /// The replica was rebuilt in between.
+    ///
+    /// # Panics
+    /// If some of it was [compacted](Replica::compact) already: an archive holds whole changes. What stands in the file may be compacted here.
     pub fn save_since(&self, point: &SavePoint) -> Result<Vec<u8>, Rebuilt> {
         let last = point.changes.checked_sub(1).map(ChangeIdx);
         if point.changes as usize > self.len()

@@ -8,6 +8,9 @@ use crate::causality::{Causality as _, ChangeIdx};
 use crate::encoding::Write as _;
 use crate::evidence::{EquivocationProof, Voucher};
 
+/// Saving says so among its panics.
+const WHOLE: &str = "an archive holds whole changes, and this one was compacted";
+
 /// What is known of an author while a file is written.
 struct AuthorState {
     number: u32,
@@ -64,7 +67,7 @@ struct Writer<'a> {
 
 fn weight(replica: &Replica, index: ChangeIdx) -> usize {
     let record = replica.dag.record(index);
-    CHANGE_WEIGHT + 32 * record.deps().len() + record.ops.len()
+    CHANGE_WEIGHT + 32 * record.deps().len() + record.ops().expect(WHOLE).len()
 }
 
 impl Writer<'_> {
@@ -176,7 +179,7 @@ impl Writer<'_> {
         let step = record.time_ms.wrapping_sub(*time) as i64;
         self.transposer.put(Column::Times, ((step << 1) ^ (step >> 63)) as u64);
         *time = record.time_ms;
-        self.transposer.ops(dag, index, record.ops);
+        self.transposer.ops(dag, index, record.ops().expect(WHOLE));
         self.signatures.put(record.signature);
     }
 }

@@ -2,6 +2,7 @@
 
 mod blame;
 mod checkout;
+mod compact;
 mod diff;
 mod model;
 pub(crate) mod world;
