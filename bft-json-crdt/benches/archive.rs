@@ -2,7 +2,7 @@
 //! as a table.
 //!
 //! The folder that `SIDE_TRACES` names is searched for editing traces (`*.json.gz`, sequential or concurrent); without it, made-up typing is measured. Beside
-//! them stand maps, nested nodes and a log of many members.
+//! them stand maps, nested nodes and a log of many members. Words given as arguments choose the rows whose names hold one of them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,7 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Edits in one change.
 const EDITS: usize = 256;
-const RUNS: usize = 15;
+const RUNS: usize = 41;
 
 /// CPU time of all threads of this process.
 fn cpu() -> Duration {
@@ -246,7 +246,12 @@ fn log() -> Replica {
     replica
 }
 
-fn row(name: &str, replica: &Replica) {
+fn row(name: &str, replica: impl FnOnce() -> Option<Replica>) {
+    let wanted = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect::<Vec<_>>();
+    if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted)) {
+        return;
+    }
+    let Some(replica) = replica() else { return println!("| {name} is no trace |") };
     let file = replica.save();
     let bytes: usize =
         (0..replica.len() as u32).map(|n| replica.bytes(bft_json_crdt::causality::ChangeIdx(n)).len()).sum();
@@ -277,15 +282,12 @@ fn main() {
             paths.sort();
             for path in paths.iter().filter(|path| path.to_string_lossy().ends_with(".json.gz")) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                match trace(path) {
-                    Some(replica) => row(name.trim_end_matches(".json.gz"), &replica),
-                    None => println!("| {name} | is no trace |"),
-                }
+                row(name.trim_end_matches(".json.gz"), || trace(path));
             }
         }
-        None => row("made-up typing, 250,000 edits", &sequential(&typing(250_000))),
+        None => row("made-up typing, 250,000 edits", || Some(sequential(&typing(250_000)))),
     }
-    row("100,000 map sets", &maps());
-    row("100,000 nested nodes", &nodes());
-    row("20,000 notes of 4 members", &log());
+    row("100,000 map sets", || Some(maps()));
+    row("100,000 nested nodes", || Some(nodes()));
+    row("20,000 notes of 4 members", || Some(log()));
 }

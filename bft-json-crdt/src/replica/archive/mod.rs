@@ -20,6 +20,8 @@ mod read;
 mod recent;
 mod regenerate;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod transpose;
 mod values;
 mod write;
