@@ -8,7 +8,7 @@ use super::segment::{Packer, Unpacker};
 use super::transpose::Transposer;
 use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{ChangeId, DocumentId};
-use crate::dag::Dag;
+use crate::dag::{Content, Dag};
 use crate::encoding::Reader;
 use crate::identity::{Keypair, Signature};
 use crate::ops::{Anchor, ContainerNo, Direction, Element, Kind, Ops, OpsBuilder, Parent, Ref, Source, Unit};
@@ -100,7 +100,7 @@ fn graph(all: &[Vec<Raw>]) -> Dag {
     let stranger = Keypair::from_seed(&[9; 32]).author();
     dag.stage(stranger, ChangeId([0xee; 32]), None, []);
     let empty = Ops::default().encode().unwrap();
-    dag.commit_parts(DOCUMENT, ChangeId([0xee; 32]), 0, &empty, &Signature([0; 64]));
+    dag.commit_parts(DOCUMENT, ChangeId([0xee; 32]), 0, Content::Whole(&empty), &Signature([0; 64]));
     for (n, raw) in all.iter().enumerate() {
         let author = authors[n % 3];
         let mut tips: Vec<_> = dag.leaves(&author).map(|leaf| leaf.index).collect();
@@ -117,7 +117,7 @@ fn graph(all: &[Vec<Raw>]) -> Dag {
         let others: Vec<ChangeId> =
             (0..index.0).filter(|number| !own(number)).map(|number| dag.id(ChangeIdx(number))).collect();
         let ops = operations(raw, dag.seq(index) - 1, &others).encode().unwrap();
-        dag.commit_parts(DOCUMENT, ChangeId(id), 0, &ops, &Signature([0; 64]));
+        dag.commit_parts(DOCUMENT, ChangeId(id), 0, Content::Whole(&ops), &Signature([0; 64]));
     }
     dag
 }
@@ -133,7 +133,7 @@ proptest! {
         let dag = graph(&all);
         let mut transposer = Transposer::new();
         for number in 0..dag.len() as u32 {
-            transposer.ops(&dag, ChangeIdx(number), dag.record(ChangeIdx(number)).ops);
+            transposer.ops(&dag, ChangeIdx(number), dag.record(ChangeIdx(number)).ops().unwrap());
         }
         let mut packed = Vec::new();
         Packer::new().put(&mut packed, transposer.columns.all(), plainly);
@@ -146,7 +146,7 @@ proptest! {
             let index = ChangeIdx(number);
             let own = Own { number, seq: dag.seq(index), previous: dag.previous(index) };
             regenerator.ops(&dag, own).unwrap();
-            prop_assert_eq!(regenerator.made(), dag.record(index).ops);
+            prop_assert_eq!(regenerator.made(), dag.record(index).ops().unwrap());
         }
         prop_assert!(regenerator.columns.finish().is_ok());
     }
