@@ -24,14 +24,14 @@ impl<const L: usize, const N: usize> Tree<L, N> {
             if above == NONE {
                 return None;
             }
-            let node = &self.nodes[above];
+            let node = &self.nodes[above as usize];
             match closing(node.net(), node.min(), from, &mut open) {
                 Some(slot) => break node.children()[slot],
                 None => (above, from) = (node.parent, usize::from(node.at) + 1),
             }
         };
-        for _ in 1..self.nodes[above].level {
-            let node = &self.nodes[child];
+        for _ in 1..self.nodes[above as usize].level {
+            let node = &self.nodes[child as usize];
             child = node.children()[closing(node.net(), node.min(), 0, &mut open)?];
         }
         self.close_in(child, 0, &mut open).map(|(slot, ends)| (Spot { leaf: child, slot }, ends))
@@ -67,14 +67,14 @@ impl<const L: usize, const N: usize> Tree<L, N> {
             if above == NONE {
                 return None;
             }
-            let node = &self.nodes[above];
+            let node = &self.nodes[above as usize];
             match opening(node.net(), node.min(), until, &mut depth) {
                 Some(slot) => break node.children()[slot],
                 None => (above, until) = (node.parent, usize::from(node.at)),
             }
         };
-        for _ in 1..self.nodes[above].level {
-            let node = &self.nodes[child];
+        for _ in 1..self.nodes[above as usize].level {
+            let node = &self.nodes[child as usize];
             let slot = opening(node.net(), node.min(), node.children().len(), &mut depth)?;
             child = node.children()[slot];
         }

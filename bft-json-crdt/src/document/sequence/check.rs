@@ -69,10 +69,17 @@ impl<const L: usize, const N: usize> Engine<L, N> {
     /// of its entries.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.tree.leaves.heap_bytes()
-            + self.tree.nodes.heap_bytes()
+            + self.tree.nodes_bytes()
             + self.filing.heap_bytes()
             + self.origins.heap_bytes()
             + self.forks.values().map(|fork| size_of::<(u32, Siblings)>() + fork.heap_bytes()).sum::<usize>()
+    }
+
+    /// Where the bytes are.
+    pub(crate) fn debug_bytes(&self) -> String {
+        let tree = self.tree.leaves.heap_bytes() + self.tree.nodes_bytes();
+        let (filing, origins) = (self.filing.heap_bytes(), self.origins.heap_bytes());
+        format!("tree {tree}, filing {filing}, origins {origins}, forks {}", self.forks.len())
     }
 
     fn leaves_in_order(&self) -> Vec<u32> {
@@ -94,7 +101,7 @@ impl<const L: usize, const N: usize> Engine<L, N> {
         for level in (1..=tree.height).rev() {
             let mut below = Vec::new();
             for &number in &layer {
-                let node = &tree.nodes[number];
+                let node = &tree.nodes[number as usize];
                 seen += 1;
                 assert_eq!(node.level, level, "a node stands at another level");
                 let children = node.children();
@@ -105,7 +112,7 @@ impl<const L: usize, const N: usize> Engine<L, N> {
                         let leaf = &tree.leaves[child];
                         (leaf.parent, leaf.at, leaf.sum(weigh))
                     } else {
-                        let node = &tree.nodes[child];
+                        let node = &tree.nodes[child as usize];
                         (node.parent, node.at, node.sum())
                     };
                     assert_eq!(parent, number, "a child has another parent");

@@ -603,6 +603,9 @@ impl<const L: usize, const N: usize> Engine<L, N> {
         let Cursor { spot: Spot { leaf, mut slot }, mut before } = self.cursor;
         if before != NONE {
             let tokens = self.tree.tokens(leaf);
+            if index.wrapping_sub(before) < tokens[slot].shown() {
+                return Some(self.cursor);
+            }
             while index < before && slot > 0 {
                 slot -= 1;
                 before -= tokens[slot].shown();
@@ -643,7 +646,7 @@ impl<const L: usize, const N: usize> Engine<L, N> {
         let mut sum = Extra::default();
         let mut child = self.tree.root;
         for _ in 0..self.tree.height {
-            let node = &self.tree.nodes[child];
+            let node = &self.tree.nodes[child as usize];
             let slot = descend(node.visible().iter().copied(), &mut left).expect("the index is below the sum");
             sum = node.extra()[..slot].iter().fold(sum, |sum, extra| sum + *extra);
             child = node.children()[slot];
@@ -677,7 +680,7 @@ impl<const L: usize, const N: usize> Engine<L, N> {
         let mut index = 0;
         let mut child = self.tree.root;
         for _ in 0..self.tree.height {
-            let node = &self.tree.nodes[child];
+            let node = &self.tree.nodes[child as usize];
             let sizes = node.visible().iter().zip(node.extra()).map(|(visible, extra)| visible + of(*extra));
             let slot = descend(sizes, &mut left).expect("the position is below the sum");
             index += node.visible()[..slot].iter().sum::<u32>();

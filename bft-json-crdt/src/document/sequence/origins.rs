@@ -27,11 +27,16 @@ impl Run {
     }
 }
 
+/// Places in a stretch of the index.
+const STRETCH: u32 = 64;
+
 /// The origins of all places, which are numbered from 0.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     /// Ascending by place; each run ends where the next begins.
     runs: Vec<Run>,
+    /// For each [`STRETCH`] places the run of the first one, so that a look-up stays within a few lines of memory: siblings are compared by it.
+    index: Vec<u32>,
     /// How many places there are.
     end: u32,
 }
@@ -44,12 +49,21 @@ impl Origins {
         if self.runs.last().is_none_or(|last| last.origin(first) != (change, offset)) {
             self.runs.push(Run { first, change, offset });
         }
+        let stretches = self.end.div_ceil(STRETCH) as usize;
+        if self.index.len() < stretches {
+            self.index.resize(stretches, self.runs.len() as u32 - 1);
+        }
     }
 
     fn find(&self, place: u32) -> usize {
         match self.runs.last() {
             Some(last) if last.first <= place => self.runs.len() - 1,
-            _ => self.runs.partition_point(|run| run.first <= place) - 1,
+            _ => {
+                let stretch = (place / STRETCH) as usize;
+                let from = self.index[stretch] as usize;
+                let to = self.index.get(stretch + 1).map_or(self.runs.len(), |next| *next as usize + 1);
+                from + self.runs[from..to].partition_point(|run| run.first <= place) - 1
+            }
         }
     }
 
@@ -78,7 +92,7 @@ impl Origins {
 
     /// Bytes held on the heap, spare capacity included.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>()
+        self.runs.capacity() * size_of::<Run>() + self.index.capacity() * size_of::<u32>()
     }
 
     /// Checks the order of the runs, and that no two could be one.
@@ -91,5 +105,10 @@ impl Origins {
             assert_ne!(pair[0].origin(pair[1].first), (pair[1].change, pair[1].offset), "two runs are one");
         }
         assert!(self.runs.last().is_none_or(|run| run.first < self.end));
+        assert_eq!(self.index.len(), places.div_ceil(STRETCH as usize), "the index has another length");
+        for (&run, place) in self.index.iter().zip((0..).step_by(STRETCH as usize)) {
+            let found = self.runs.partition_point(|run| run.first <= place) - 1;
+            assert_eq!(run as usize, found, "the index names another run");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Rules:
 //! - Leaves never become empty and nodes only ever split, inner nodes in the middle. The height is therefore logarithmic in the number of
 //!   leaves whatever the order of insertion, with no randomness that an attacker could guess.
-//! - Leaves and inner nodes lie in two arenas and know their parent and their slot in it, so that a token's rank is found by climbing from its
+//! - Leaves and inner nodes are numbered and know their parent and their slot in it, so that a token's rank is found by climbing from its
 //!   leaf. Leaf 0 stays the first.
 //! - For each child an inner node keeps a [`Sum`]. What edits insert is balanced, so that only splits touch the sums' brackets.
 
@@ -169,7 +169,8 @@ impl<const N: usize> Node<N> {
 #[derive(Clone)]
 pub(super) struct Tree<const L: usize, const N: usize> {
     pub(super) leaves: Arena<Leaf<L>>,
-    pub(super) nodes: Arena<Node<N>>,
+    /// A sixteenth of the leaves in number, so that they need no pages.
+    pub(super) nodes: Vec<Node<N>>,
     /// Number of the topmost node: a leaf if `height` is 0.
     pub(super) root: u32,
     pub(super) height: u32,
@@ -184,7 +185,12 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         const { assert!(L >= 4 && L <= 1 << 15, "a split makes room for two tokens") };
         const { assert!(N >= 4 && N <= 1 << 15, "the halves of a split node are nodes") };
         let extra = Extra { utf8: 0, utf16: 0 };
-        Self { leaves: Arena::new(), nodes: Arena::new(), root: 0, height: 0, visible: 0, extra }
+        Self { leaves: Arena::new(), nodes: Vec::new(), root: 0, height: 0, visible: 0, extra }
+    }
+
+    /// Bytes that the nodes hold on the heap, spare capacity included.
+    pub(super) fn nodes_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node<N>>()
     }
 
     /// Adds the first token to an empty tree; its places are not counted yet.
@@ -261,7 +267,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         let (mut above, mut at) = (leaf.parent, usize::from(leaf.at));
         if extra == Extra::default() {
             while above != NONE {
-                let node = &mut self.nodes[above];
+                let node = &mut self.nodes[above as usize];
                 node.visible[at] = node.visible[at].wrapping_add(places);
                 (above, at) = (node.parent, usize::from(node.at));
             }
@@ -273,7 +279,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         };
         add(&mut self.extra);
         while above != NONE {
-            let node = &mut self.nodes[above];
+            let node = &mut self.nodes[above as usize];
             node.visible[at] = node.visible[at].wrapping_add(places);
             add(&mut node.extra[at]);
             (above, at) = (node.parent, usize::from(node.at));
@@ -286,7 +292,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         let (mut above, mut at) = (leaf.parent, usize::from(leaf.at));
         let mut sum = leaf.tokens()[..spot.slot].iter().map(|token| token.shown()).sum();
         while above != NONE {
-            let node = &self.nodes[above];
+            let node = &self.nodes[above as usize];
             sum += node.visible[..at].iter().sum::<u32>();
             (above, at) = (node.parent, usize::from(node.at));
         }
@@ -301,7 +307,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         let mut left = index;
         let mut child = self.root;
         for _ in 0..self.height {
-            let node = &self.nodes[child];
+            let node = &self.nodes[child as usize];
             let slot = descend(node.visible().iter().copied(), &mut left)?;
             child = node.children[slot];
         }
@@ -350,7 +356,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         for level in 1.. {
             let (parent, at) = match level {
                 1 => (self.leaves[lower.0].parent, self.leaves[lower.0].at),
-                _ => (self.nodes[lower.0].parent, self.nodes[lower.0].at),
+                _ => (self.nodes[lower.0 as usize].parent, self.nodes[lower.0 as usize].at),
             };
             if parent == NONE {
                 let mut root = Node::new(level);
@@ -363,7 +369,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
                 return;
             }
             let at = usize::from(at);
-            let node = &mut self.nodes[parent];
+            let node = &mut self.nodes[parent as usize];
             node.set_sum(at, lower.1);
             if usize::from(node.len) < N {
                 node.put(at + 1, upper.0, upper.1);
@@ -378,7 +384,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
                 split.put(at + 1 - keep, upper.0, upper.1);
             }
             let number = self.nodes.len() as u32;
-            let node = &self.nodes[parent];
+            let node = &self.nodes[parent as usize];
             lower = (parent, node.sum());
             upper = (number, split.sum());
             split.parent = node.parent;
@@ -390,19 +396,20 @@ impl<const L: usize, const N: usize> Tree<L, N> {
 
     /// Tells a node's children from a slot on who and where their parent is.
     fn adopt(&mut self, number: u32, from: usize) {
-        let node = &self.nodes[number];
+        let node = &self.nodes[number as usize];
         let (level, children, len) = (node.level, node.children, usize::from(node.len));
         for (at, &child) in children[..len].iter().enumerate().skip(from) {
             if level == 1 {
                 (self.leaves[child].parent, self.leaves[child].at) = (number, at as u16);
             } else {
-                (self.nodes[child].parent, self.nodes[child].at) = (number, at as u16);
+                (self.nodes[child as usize].parent, self.nodes[child as usize].at) = (number, at as u16);
             }
         }
     }
 }
 
 /// The slot in which a count runs out; takes the slots before it off the count.
+#[inline]
 pub(super) fn descend(slots: impl Iterator<Item = u32>, left: &mut u32) -> Option<usize> {
     for (slot, count) in slots.enumerate() {
         if *left < count {
