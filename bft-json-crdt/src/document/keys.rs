@@ -25,24 +25,48 @@ pub(super) struct Keys {
     numbers: HashTable<u32>,
     /// Keys the table against names that were ground to collide. Decides nothing that can be seen from outside.
     hasher: RandomState,
+    /// Keys that were interned last, each where [`recent`] says, as their number plus one: writers use few in turns.
+    recent: [u32; RECENT],
+}
+
+const RECENT: usize = 16;
+
+/// Where a name stands among the recent ones.
+fn recent(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let ends = bytes.first().zip(bytes.last()).map_or(0, |(first, last)| usize::from(*first) + usize::from(*last) * 5);
+    (bytes.len() * 3 + ends) % RECENT
 }
 
 impl Keys {
     /// The number of a key that was mentioned.
     pub(super) fn find(&self, name: &str) -> Option<KeyNo> {
+        if let Some(number) = self.recent[recent(name)].checked_sub(1)
+            && *self.keys[number].name == *name
+        {
+            return Some(KeyNo(number));
+        }
         let same = |number: &u32| *self.keys[*number].name == *name;
         self.numbers.find(self.hasher.hash_one(name), same).map(|number| KeyNo(*number))
     }
 
     /// The number of a key; `share` makes the name that is kept if it is new.
     pub(super) fn intern(&mut self, name: &str, share: impl FnOnce() -> Arc<str>) -> KeyNo {
-        let Self { keys, numbers, hasher } = self;
+        let Self { keys, numbers, hasher, recent: recently } = self;
+        let recently = &mut recently[recent(name)];
+        if let Some(number) = recently.checked_sub(1)
+            && *keys[number].name == *name
+        {
+            return KeyNo(number);
+        }
         let hash = hasher.hash_one(name);
         if let Some(number) = numbers.find(hash, |number| *keys[*number].name == *name) {
+            *recently = *number + 1;
             return KeyNo(*number);
         }
         let number = keys.push(Key { name: share(), hash });
         numbers.insert_unique(hash, number, |number| keys[*number].hash);
+        *recently = number + 1;
         KeyNo(number)
     }
 

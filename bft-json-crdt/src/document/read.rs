@@ -240,7 +240,7 @@ impl Document {
     }
 
     /// Who inserted the living elements or characters of a range of indexes: stretches of successive units of one change, in order, as
-    /// the change, the first unit's offset and the number of units. O(log n + stretches).
+    /// the change, the first unit's offset and the number of units. O(stretches · log n).
     pub fn origins(&self, sequence: ContainerIdx, range: Range<usize>) -> Vec<(ChangeIdx, u32, usize)> {
         let mut origins: Vec<(ChangeIdx, u32, usize)> = Vec::new();
         self.pieces(sequence, range.start, range.len(), |change, offset, places| match origins.last_mut() {
@@ -268,13 +268,14 @@ impl Document {
             _ => return,
         };
         let moved = list.filter(|list| list.has_moves());
-        let mut left = u32::try_from(len).unwrap_or(u32::MAX);
-        if left == 0 {
-            return;
-        }
-        for run in places.runs_from(index) {
-            let run = run.start..run.end.min(run.start.saturating_add(left));
-            left -= run.end - run.start;
+        let end = index.saturating_add(len);
+        let mut index = index;
+        while index < end
+            && let Some(run) = places.run_at(index)
+        {
+            let len = (run.end - run.start).min(u32::try_from(end - index).unwrap_or(u32::MAX));
+            let run = run.start..run.start + len;
+            index += len as usize;
             match moved {
                 None => places.origins(run).for_each(|(change, offset, places)| tell(change, offset, places)),
                 Some(list) => {
@@ -284,9 +285,6 @@ impl Document {
                         tell(change, offset, born..born + 1);
                     }
                 }
-            }
-            if left == 0 {
-                break;
             }
         }
     }
