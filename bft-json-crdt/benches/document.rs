@@ -106,10 +106,10 @@ fn run(work: &Work<'_>) {
             let decoded: Vec<Ops> = bytes.iter().map(|ops| Ops::decode(1, ops).expect("it was encoded")).collect();
             decoding += (cpu() - began) / 2.0;
             let began = cpu();
-            for (ops, n) in decoded.into_iter().zip(piece * 1024..) {
+            for (mut ops, n) in decoded.into_iter().zip(piece * 1024..) {
                 let change = ChangeIdx(n as u32);
                 if owned {
-                    document.apply_or_spoil(&Chain, change, ops).expect("it is valid");
+                    document.apply_or_spoil(&Chain, change, &mut ops).expect("it is valid");
                 } else {
                     document.apply(&Chain, change, &ops, None).expect("it is valid");
                 }

@@ -118,22 +118,26 @@ impl Document {
         Ok(())
     }
 
-    /// The same, and the values need not be copied.
+    /// The same, and the values are moved out of the operations instead of copied.
     pub(super) fn apply_owned_runs<C: Causality>(
         &mut self,
         author: &mut Author<'_, C>,
-        ops: Ops,
+        ops: &mut Ops,
         resolved: &mut Resolved,
     ) -> Result<(), InvalidReason> {
         self.units.begin(author.scope.change);
         resolved.begin();
-        for run in ops.runs {
+        for run in &mut ops.runs {
             match run {
-                Run::Set(register, value) => self.apply_set(author, &ops.containers, resolved, register, value)?,
-                Run::Insert { list, anchor, elements: Elements::Values(values) } => {
-                    self.apply_values(author, &ops.containers, resolved, list, anchor, values.into_iter())?;
+                Run::Set(register, value) => {
+                    let value = std::mem::take(value);
+                    self.apply_set(author, &ops.containers, resolved, *register, value)?;
                 }
-                run => self.apply_run(author, &ops.containers, resolved, &run)?,
+                Run::Insert { list, anchor, elements: Elements::Values(values) } => {
+                    let values = values.iter_mut().map(std::mem::take);
+                    self.apply_values(author, &ops.containers, resolved, *list, *anchor, values)?;
+                }
+                run => self.apply_run(author, &ops.containers, resolved, run)?,
             }
         }
         Ok(())

@@ -161,7 +161,8 @@ impl Document {
         result
     }
 
-    /// Applies a change without judging it as a whole first, which saves a load of one's own changes the half of the work. No events.
+    /// Applies a change without judging it as a whole first, which saves a load of one's own changes the half of the work. No events. The values are moved
+    /// out of the operations.
     ///
     /// # Errors
     /// The change is invalid, and the document fit only to be thrown away. If several reasons apply it need not be the least.
@@ -169,10 +170,10 @@ impl Document {
         &mut self,
         causality: &impl Causality,
         change: ChangeIdx,
-        ops: Ops,
+        ops: &mut Ops,
     ) -> Result<(), InvalidReason> {
         let mut resolved = std::mem::take(&mut self.scratch.resolved);
-        let result = foreign_table(causality, change, &ops, &mut resolved.foreign).and_then(|()| {
+        let result = foreign_table(causality, change, ops, &mut resolved.foreign).and_then(|()| {
             let scope = &mut Scope::new(causality, change);
             self.apply_owned_runs(&mut Author { causality, scope, events: None }, ops, &mut resolved)
         });

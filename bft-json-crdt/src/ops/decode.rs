@@ -46,6 +46,11 @@ impl Decoder {
         &self.ops
     }
 
+    /// The same, for those who move values out of it.
+    pub(crate) fn ops_mut(&mut self) -> &mut Ops {
+        &mut self.ops
+    }
+
     /// [`Ops::decode`], into [`Decoder::ops`].
     pub(crate) fn decode(&mut self, version: u64, bytes: &[u8]) -> Result<(), OpsError> {
         self.clear();

@@ -98,8 +98,10 @@ impl Replica {
             OpsError::Unsupported(_) => LoadFault::Unsupported,
         })?;
         let index = self.dag.stage(parts.author, id, parts.previous, parts.deps.iter().copied());
-        if let Err(reason) = self.document.apply(&self.dag, index, scratch.decoder.ops(), None) {
+        if let Err(reason) = self.document.apply_or_spoil(&self.dag, index, scratch.decoder.ops_mut()) {
             self.dag.discard();
+            // One's own file is rarely bad, so that judging each change before it is applied would be the dearer way.
+            self.replay_all();
             return Err(Invalid::Content(reason).into());
         }
         self.dag.commit_parts(self.id, id, parts.time_ms, Content::Whole(parts.ops), &parts.signature);
