@@ -68,5 +68,5 @@ pub use crdt_macros::CrdtNode;
 pub use typed::{
     Applied, ApplyError, BaseCrdt, BatchWriter, Commit, CounterCrdt, CrdtContainer, CrdtElement, CrdtField, CrdtNode,
     Edited, EnumCrdt, Flushed, GatherBounds, Json, ListCrdt, LwwRegisterCrdt, MapCrdt, Mut, MvRegisterCrdt, Ref,
-    SchemaError, SchemaProblem, TextCrdt, TransactError, Untyped,
+    SchemaError, SchemaProblem, TextCrdt, TransactError, UndoBounds, UndoManager, UndoTarget, Untyped,
 };

@@ -33,6 +33,8 @@ mod units;
 pub use event::{Event, Happened, MAX_EVENTS, Step};
 pub(crate) use origin::Shown;
 pub use read::Element;
+pub(crate) use tx::record::Effect;
+pub(crate) use tx::take_back::Reborn;
 pub use tx::{Finished, Inserted, NewElement, Tx, TxError};
 
 use thiserror::Error;

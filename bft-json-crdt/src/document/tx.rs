@@ -6,6 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+pub(crate) mod record;
+pub(crate) mod take_back;
+
 use thiserror::Error;
 
 use super::apply::{Author, Scope};
@@ -96,6 +99,8 @@ pub struct Tx<C = crate::dag::Dag> {
     targets: Vec<(ChangeIdx, u32, Range<u32>)>,
     failed: Option<TxError>,
     events: Option<Vec<Event>>,
+    /// What is done, if it shall be possible to take it back.
+    recorder: Option<Box<record::Recorder>>,
 }
 
 /// The numbers of containers in the change.
@@ -180,6 +185,7 @@ impl<C: Causality> Tx<C> {
             targets: Vec::new(),
             failed: None,
             events: None,
+            recorder: None,
         }
     }
 
@@ -247,6 +253,7 @@ impl<C: Causality> Tx<C> {
         self.named = None;
         self.made = None;
         self.failed = None;
+        self.recorder = None;
         self.take_events();
     }
 
@@ -314,6 +321,7 @@ impl<C: Causality> Tx<C> {
                 return Ok(());
             }
             let number = tx.number(container)?;
+            tx.note_appearing(container);
             tx.builder.push(Unit::Ensure(number))?;
             tx.act(|document, author| document.do_ensure(author, container));
             Ok(())
@@ -331,6 +339,7 @@ impl<C: Causality> Tx<C> {
                 return Ok(());
             }
             let number = tx.number(container)?;
+            tx.note_clear(container);
             tx.builder.push(Unit::Clear(number))?;
             tx.act(|document, author| document.do_clear(author, container));
             Ok(())
@@ -345,6 +354,7 @@ impl<C: Causality> Tx<C> {
         self.attempt(|tx| {
             tx.expect(register, &[Kind::Register, Kind::MultiRegister])?;
             let number = tx.number(register)?;
+            tx.note_set(register, &value);
             tx.builder.push(Unit::Set(number, value.clone()))?;
             tx.act(|document, author| document.do_set(author, register, value));
             Ok(())
@@ -359,6 +369,7 @@ impl<C: Causality> Tx<C> {
         self.attempt(|tx| {
             tx.expect(counter, &[Kind::Counter])?;
             let number = tx.number(counter)?;
+            tx.note_add(counter, step);
             tx.builder.push(Unit::Add(number, step))?;
             tx.act(|document, author| document.do_add(author, counter, step));
             Ok(())
@@ -390,6 +401,7 @@ impl<C: Causality> Tx<C> {
             }
             let number = tx.number(list)?;
             let hung = tx.hang(list, anchor)?;
+            tx.note_inserted(list, values.len());
             tx.builder.insert_values(number, hung, values.clone())?;
             let last = values.len() as u32 - 1;
             let first = tx.act(|document, author| document.do_insert_values(author, list, anchor, values.into_iter()));
@@ -453,6 +465,7 @@ impl<C: Causality> Tx<C> {
             body.sequence.show(&(), place);
             let element = tx.name(list, PlaceIdx::from_number(born))?;
             let hung = tx.hang(list, anchor)?;
+            tx.note_move(list, from);
             tx.builder.push(Unit::Move { element, anchor: hung })?;
             tx.act(|document, author| document.do_move(author, list, born, anchor));
             Ok(())
@@ -472,6 +485,7 @@ impl<C: Causality> Tx<C> {
             }
             let number = tx.number(text)?;
             let hung = tx.hang(text, anchor)?;
+            tx.note_text(text, characters);
             let before = tx.builder.units();
             tx.builder.text(number, hung, characters)?;
             let len = tx.builder.units() - before;
@@ -638,6 +652,7 @@ impl<C: Causality> Tx<C> {
         }
         let number = self.number(list)?;
         let hung = self.hang(list, anchor)?;
+        self.note_inserted(list, 1);
         let (born, container) = match element {
             NewElement::Value(value) => {
                 self.builder.insert_value(number, hung, value.clone())?;
@@ -662,6 +677,7 @@ impl<C: Causality> Tx<C> {
         if index.checked_add(len).is_none_or(|end| end > held) {
             return Err(TxError::OutOfBounds { index: index.saturating_add(len), len: held });
         }
+        self.note_delete(container, index, len);
         let mut targets = std::mem::take(&mut self.targets);
         self.document.pieces(container, index, len, |change, offset, places| targets.push((change, offset, places)));
         let mut told = self.events.is_some().then(Vec::new);

@@ -61,6 +61,16 @@ impl Uncovered {
         *self.steps.entry((counter, branch, seq)).or_insert(0) += i128::from(step);
     }
 
+    /// By which changes of a branch a counter is stepped, ascending.
+    pub(super) fn stepped(&self, counter: ContainerIdx, branch: BranchIdx) -> impl Iterator<Item = u64> + '_ {
+        self.steps.range((counter, branch, 0)..=(counter, branch, u64::MAX)).map(|((.., seq), _)| *seq)
+    }
+
+    /// Whether a change's steps of a counter still count.
+    pub(super) fn has_stepped(&self, counter: ContainerIdx, branch: BranchIdx, seq: u64) -> bool {
+        self.steps.contains_key(&(counter, branch, seq))
+    }
+
     pub(super) fn has_steps(&self, counter: ContainerIdx) -> bool {
         let all = (counter, BranchIdx(0), 0)..=(counter, BranchIdx(u32::MAX), u64::MAX);
         self.steps.range(all).next().is_some()

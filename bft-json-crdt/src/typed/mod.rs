@@ -3,6 +3,7 @@
 //! ```text
 //! base      BaseCrdt<T>: a replica whose root has the shape T; transact, read, apply, view
 //! gather    BatchWriter<T>: edits gather into one change until a pause, a bound or something from elsewhere
+//! undo      UndoManager: undo and redo of one's own edits
 //! register  LwwRegisterCrdt<T> (last writer wins), MvRegisterCrdt<T> (all concurrent values)
 //! counter   CounterCrdt        map  MapCrdt<T>        list  ListCrdt<T>        text  TextCrdt
 //! variant   EnumCrdt<E>: a field that holds one of an enum's variants
@@ -60,6 +61,7 @@ mod place;
 mod register;
 mod session;
 mod text;
+mod undo;
 mod untyped;
 mod variant;
 
@@ -75,6 +77,7 @@ pub use node::{CrdtContainer, CrdtEnum, CrdtField, CrdtNode};
 pub use place::VARIANT_KEY;
 pub use register::{IntoValue, LwwRegisterCrdt, MvRegisterCrdt};
 pub use text::TextCrdt;
+pub use undo::{UndoBounds, UndoManager, UndoTarget};
 pub use untyped::Untyped;
 pub use variant::EnumCrdt;
 

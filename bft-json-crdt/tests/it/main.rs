@@ -22,4 +22,5 @@ mod text;
 mod traces;
 mod typed;
 mod typed_ui;
+mod undo;
 mod world;
