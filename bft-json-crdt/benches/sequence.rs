@@ -6,10 +6,11 @@
 //! private to the library, so that its source is taken in here. Times are of this thread's CPU, the mean of several rounds.
 
 #![allow(
+    unreachable_pub,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::disallowed_macros,
-    reason = "a bench reads a trace and the clock, and prints"
+    reason = "a bench reads a trace and the clock, and prints; what it takes in is public in the library"
 )]
 
 #[path = "../src/causality.rs"]
