@@ -14,5 +14,20 @@ pub mod measure;
 pub mod sync;
 pub mod trace;
 
+use std::fs;
+use std::path::Path;
+
 #[global_allocator]
 static ALLOCATOR: measure::Counting = measure::Counting;
+
+/// Replaces what stands between the markers of this name in a Markdown file.
+///
+/// # Panics
+/// If the file or a marker is not there.
+pub fn write_between(path: &Path, name: &str, report: &str) {
+    let marks = (format!("<!-- {name}: printed by the program -->\n"), format!("<!-- /{name} -->"));
+    let text = fs::read_to_string(path).expect("the file to write to");
+    let (before, rest) = text.split_once(&marks.0).expect("the first marker");
+    let (_, after) = rest.split_once(&marks.1).expect("the second marker");
+    fs::write(path, format!("{before}{}\n{report}\n{}{after}", marks.0, marks.1)).expect("the file can be written");
+}

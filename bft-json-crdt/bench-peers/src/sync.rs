@@ -34,15 +34,26 @@ impl Pair {
         };
         let mut pair = Self { ahead: fresh(), behind: fresh(), keys: (0..AUTHORS).map(keypair).collect() };
         pair.write(count);
-        let mut piece: Vec<Incoming> = Vec::new();
-        for (_, incoming) in pair.ahead.log(ChangeIdx(0)) {
-            piece.push(incoming);
-            if piece.len() == PIECE {
-                pair.behind.load(std::mem::take(&mut piece)).expect("our own changes");
-            }
+        let all: Vec<Incoming> = pair.ahead.log(ChangeIdx(0)).map(|(_, incoming)| incoming).collect();
+        for piece in all.chunks(PIECE) {
+            pair.behind.load(piece.to_vec()).expect("our own changes");
         }
-        pair.behind.load(piece).expect("our own changes");
         pair
+    }
+
+    /// Two replicas that hold these changes.
+    pub fn of(changes: &[Incoming]) -> Self {
+        let mut pair = Self::new(0);
+        for piece in changes.chunks(PIECE) {
+            pair.ahead.load(piece.to_vec()).expect("our own changes");
+            pair.behind.load(piece.to_vec()).expect("our own changes");
+        }
+        pair
+    }
+
+    /// The one that holds more.
+    pub fn ahead(&self) -> &Replica {
+        &self.ahead
     }
 
     /// The first writes more.

@@ -4,15 +4,17 @@
 //! what it cost. Times are medians of several such processes; one more counts the heap.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-use bench_peers::engine::{How, Saved, is_list, is_map, sets, todos};
+use bench_peers::engine::{How, MESSAGES_A_BATCH, Saved, is_list, is_map, sets, todos};
 use bench_peers::engines::NAMES;
 use bench_peers::measure::{Meter, Reading};
 use bench_peers::trace::Trace;
-use bench_peers::{engines, generate, sync};
+use bench_peers::{engines, generate, sync, write_between};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Sets of the map, and its keys.
 const SETS: (usize, usize) = (100_000, 1_000);
@@ -51,6 +53,10 @@ fn child(arguments: &[String]) {
     let [engine, work, trace, input, output, count] = arguments else { panic!("six arguments") };
     let column = engine.parse::<usize>().expect("a number");
     let engine = engines::get(column).expect("the parent asks for engines that are built in");
+    if column != OURS {
+        let limit = Rlimit { current: Some(PATIENCE), maximum: Some(PATIENCE) };
+        setrlimit(Resource::Cpu, limit).expect("a lower limit is always allowed");
+    }
     let mut meter = Meter::new(count == "heap");
     let read = || fs::read(input).expect("the input");
     let how = |work: &str| match work.rsplit('-').next() {
@@ -97,8 +103,9 @@ fn child(arguments: &[String]) {
             let trace = trace();
             engine.receive(&trace, unframe(&read()), &mut meter).is_none_or(|text| text == trace.end)
         }
-        "check" => {
-            engines::ours::check_messages(unframe(&read()), &mut meter);
+        "check" | "check-all" => {
+            let batch = if work == "check" { MESSAGES_A_BATCH } else { usize::MAX };
+            engines::ours::check_messages(unframe(&read()), batch, &mut meter);
             true
         }
         "map-local" => {
@@ -229,6 +236,10 @@ const LORO: usize = 2;
 const YRS: usize = 3;
 /// The column of the bare batch check.
 const BARE: usize = 90;
+/// The same with all signatures in one batch.
+const BARE_ALL: usize = 91;
+/// A peer may take this many seconds of CPU time for one piece of work, and is left out of the row beyond that.
+const PATIENCE: u64 = 60;
 
 struct Bench<'a> {
     options: &'a Options,
@@ -268,6 +279,10 @@ impl Bench<'_> {
             let arguments = [&engine.to_string(), work, trace, input, output, mode];
             let done = Command::new(program).arg("child").args(arguments).output().expect("a child process");
             let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            if engine != OURS && done.status.signal().is_some() {
+                eprintln!("  {row}: {}: over {PATIENCE} s, left out", NAMES[engine]);
+                return None;
+            }
             if !done.status.success() {
                 let error = String::from_utf8_lossy(&done.stderr);
                 let error = error.lines().filter(|line| !line.starts_with("note:")).last().unwrap_or("it failed");
@@ -290,7 +305,7 @@ impl Bench<'_> {
         let cell = Cell { cpu: readings[readings.len() / 2].cpu as f64 / 1e6, heap, bytes };
         eprintln!(
             "  {row}: {}: {} ms ({} runs, {} to {}), heap {:.2} MB, {} bytes",
-            if column == BARE { "bare check" } else { NAMES[column] },
+            if column >= BARE { "bare check" } else { NAMES[column] },
             ms(cell.cpu),
             readings.len(),
             ms(readings[0].cpu as f64 / 1e6),
@@ -348,6 +363,7 @@ impl Bench<'_> {
             };
             if engine == OURS {
                 self.measure(&row, BARE, "check", trace, &file, "");
+                self.measure(&row, BARE_ALL, "check-all", trace, &file, "");
             }
             self.measure(&row, engine, "receive", trace, &file, "");
             if let Some(cell) = self.cells.get_mut(&(row.clone(), engine)) {
@@ -423,7 +439,7 @@ fn run(options: &Options) -> ExitCode {
     let report = report(&bench, &traces);
     println!("{report}");
     if let Some(path) = &options.write {
-        write_between(path, &report);
+        write_between(path, "peers", report.trim());
     }
     if bench.wrong.is_empty() {
         ExitCode::SUCCESS
@@ -439,15 +455,6 @@ fn kept(line: &str) -> Option<((String, usize), Cell)> {
     let (row, column) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?);
     let mut number = || fields.next()?.parse::<f64>().ok();
     Some(((row, column), Cell { cpu: number()?, heap: number()?, bytes: number()? }))
-}
-
-/// Replaces what stands between the markers of a Markdown file.
-fn write_between(path: &Path, report: &str) {
-    const MARKS: (&str, &str) = ("<!-- peers: printed by the program -->\n", "<!-- /peers -->");
-    let text = fs::read_to_string(path).expect("the file to write to");
-    let (before, rest) = text.split_once(MARKS.0).expect("the first marker");
-    let (_, after) = rest.split_once(MARKS.1).expect("the second marker");
-    fs::write(path, format!("{before}{}{report}{}{after}", MARKS.0, MARKS.1)).expect("the file can be written");
 }
 
 // ---- The report ----
@@ -615,6 +622,20 @@ fn report(bench: &Bench<'_>, traces: &[(String, String, bool, usize)]) -> String
         bar.strict = false;
         bar.words = "≤ loro".into();
         table.row(row, row, heap, mb, vec![bar]);
+    }
+
+    let rows: Vec<_> = bench.cells.iter().filter(|((_, column), _)| *column >= BARE).collect();
+    if !rows.is_empty() {
+        table.out.push_str("\nThe bare check of the messages' signatures, milliseconds:");
+        for ((_, column), cell) in rows {
+            let batch = if *column == BARE {
+                format!("{} at a time", grouped(MESSAGES_A_BATCH as f64))
+            } else {
+                "all at once".into()
+            };
+            table.out.push_str(&format!(" {} ({batch})", ms(cell.cpu)));
+        }
+        table.out.push_str(".\n");
     }
 
     let sizes = [10_000.0, 1_000_000.0].map(|size| format!("sync, {MISSING} missing in {}", grouped(size)));

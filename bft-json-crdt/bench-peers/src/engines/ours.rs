@@ -1,14 +1,16 @@
 //! bft-json-crdt: signed changes, through the typed layer that its users have. Events are not told, as the peers have no listeners either.
 
-use bft_json_crdt::causality::ChangeIdx;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
 use bft_json_crdt::change::{Change, DocumentId};
 use bft_json_crdt::identity::Keypair;
-use bft_json_crdt::replica::{Incoming, Limits, Replica};
+use bft_json_crdt::replica::{Check, Incoming, Limits, LoadOptions, Replica};
 use bft_json_crdt::verify::{Claim, verify_changes};
 use bft_json_crdt::{BaseCrdt, CrdtNode, ListCrdt, LwwRegisterCrdt, MapCrdt, TextCrdt};
 use bytes::Bytes;
 
-use crate::engine::{Engine, How, MESSAGES_A_BATCH, Saved, Set, Todo, Value, WRITES_A_CHANGE};
+use crate::engine::{Engine, How, MESSAGES_A_BATCH, Random, Saved, Set, Todo, Value, WRITES_A_CHANGE};
 use crate::measure::Meter;
 use crate::trace::{Edit, Trace};
 
@@ -63,21 +65,18 @@ fn edit(page: &mut Page, edit: &Edit) {
 }
 
 /// Loads saved bytes with the check asked for.
-pub fn load(bytes: Vec<u8>, how: How) -> Option<Replica> {
-    let bytes = Bytes::from(bytes);
-    let replica = match how {
+pub fn load(bytes: &[u8], how: How) -> Option<Replica> {
+    let check = match how {
         How::Other => return None,
-        How::Tips | How::Full => Replica::load_archive(&bytes, Limits::default(), None).expect("our own bytes"),
+        How::Tips => Check::Tips,
+        How::Full => Check::All { threads: available_parallelism().unwrap_or(NonZeroUsize::MIN) },
     };
-    if how == How::Full {
-        let changes: Vec<Change> = replica.log(ChangeIdx(0)).map(|(_, incoming)| incoming.change).collect();
-        assert!(bare_check(&changes, usize::MAX));
-    }
-    Some(replica)
+    let options = LoadOptions { check, ..LoadOptions::default() };
+    Some(Replica::load_file(bytes, &options).expect("our own bytes").replica)
 }
 
 fn typed<T: bft_json_crdt::CrdtContainer>(bytes: Vec<u8>, how: How) -> Option<BaseCrdt<T>> {
-    load(bytes, how).map(|replica| BaseCrdt::from_replica(replica, keypair(usize::MAX)))
+    load(&bytes, how).map(|replica| BaseCrdt::from_replica(replica, keypair(usize::MAX)))
 }
 
 /// Changes as they came over a wire, each author's key checked once.
@@ -116,11 +115,11 @@ fn bare_check(changes: &[Change], batch: usize) -> bool {
     })
 }
 
-/// Measures the bare batch check of the signatures of the messages, in the same batches as they are received in.
-pub fn check_messages(messages: Vec<Vec<u8>>, meter: &mut Meter) {
+/// Measures the bare batch check of the signatures of the messages, in batches of this many.
+pub fn check_messages(messages: Vec<Vec<u8>>, batch: usize, meter: &mut Meter) {
     let changes = decode(messages.into_iter().map(Bytes::from), &Replica::new(DOCUMENT, Limits::default()));
     meter.begin();
-    let good = bare_check(&changes, MESSAGES_A_BATCH);
+    let good = bare_check(&changes, batch);
     meter.end();
     assert!(good, "every signature is good");
 }
@@ -234,4 +233,41 @@ impl Engine for Ours {
         meter.end();
         Some(board.view()["list"].take())
     }
+}
+
+/// A trace's text by four ways: as its first author has it, on a replica that gets all changes shuffled and some twice, from that one's saved bytes, and on one
+/// that gets them one by one.
+pub fn texts(trace: &Trace, random: &mut Random) -> Vec<String> {
+    let mut pages: Vec<BaseCrdt<Page>> = (0..trace.authors).map(fresh).collect();
+    let mut sent: Vec<Change> = Vec::with_capacity(trace.spans.len());
+    for (index, step) in trace.steps().iter().enumerate() {
+        let page = &mut pages[step.author];
+        if !step.missing.is_empty() {
+            page.apply_batch(step.missing.iter().map(|span| &sent[*span]));
+        }
+        if let Some(span) = trace.spans.get(index) {
+            let written = page.transact(0, |page| span.edits.iter().for_each(|one| edit(page, one)));
+            sent.push(written.expect("within the text").change);
+        }
+    }
+    let read = |page: &BaseCrdt<Page>| page.read(|page| page.body.get());
+    let mut shuffled = sent.clone();
+    for _ in 0..1 + sent.len() / 10 {
+        shuffled.push(sent[random.below(sent.len())].clone());
+    }
+    for index in (1..shuffled.len()).rev() {
+        shuffled.swap(index, random.below(index + 1));
+    }
+    let (mut any, mut single) = (fresh::<Page>(usize::MAX), fresh::<Page>(usize::MAX));
+    any.apply_batch(&shuffled);
+    for change in sent.iter().filter(|_| sent.len() < 1_000) {
+        single.apply(change).expect("an honest change");
+    }
+    let saved =
+        BaseCrdt::<Page>::from_replica(load(&any.save(), How::Full).expect("there is a full way"), keypair(usize::MAX));
+    let mut texts = vec![read(&pages[0]), read(&any), read(&saved)];
+    if sent.len() < 1_000 {
+        texts.push(read(&single));
+    }
+    texts
 }
