@@ -109,8 +109,8 @@ pub struct Loaded {
     pub replica: Replica,
     /// How many bytes of the file were whole: where a further segment is to be written, and what the file is to be cut to before.
     pub good: usize,
-    /// Where saving can go on; none if the replica dropped changes that stand in the file (a reader does that to a proven author's): then the file
-    /// has to be saved anew.
+    /// Where saving can go on; none if the replica dropped changes that stand in the file (a reader does that to a proven author's), or somebody else's program
+    /// wrote the file in an order of its own: then it has to be saved anew.
     pub point: Option<SavePoint>,
 }
 
@@ -118,6 +118,8 @@ pub struct Loaded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavePoint {
     changes: u32,
+    /// How many authors they have.
+    authors: u32,
     /// The id of the last of them.
     last: Option<ChangeId>,
     late_vouchers: usize,
@@ -138,7 +140,7 @@ impl Replica {
     pub fn save(&self) -> Vec<u8> {
         let mut out = Vec::new();
         segment::put_header(&mut out, &self.id);
-        let nothing = SavePoint { changes: 0, last: None, late_vouchers: 0, proven: BTreeSet::new() };
+        let nothing = SavePoint { changes: 0, authors: 0, last: None, late_vouchers: 0, proven: BTreeSet::new() };
         self.put_segments(&mut out, &nothing);
         out
     }
@@ -147,6 +149,7 @@ impl Replica {
     pub fn save_point(&self) -> SavePoint {
         SavePoint {
             changes: self.len() as u32,
+            authors: self.dag.authors().count() as u32,
             last: self.len().checked_sub(1).map(|last| self.dag.id(ChangeIdx(last as u32))),
             late_vouchers: self.late_vouchers.len(),
             proven: self.proofs.keys().copied().collect(),
@@ -215,12 +218,14 @@ impl Replica {
             }
             return Err(fault);
         }
+        // Appending numbers authors by their first changes; another writer can have introduced them in another order.
+        let usual_order = segments.authors().eq(replica.dag.authors());
         // What a check finds vouched for is news to the file.
         let point = SavePoint { proven: segments.proven(), ..replica.save_point() };
         replica.check_loaded(0, options.check)?;
         segments.finish(&mut replica, at)?;
         replica.events = events;
-        let point = (replica.generation == 0).then_some(point);
+        let point = (replica.generation == 0 && usual_order).then_some(point);
         Ok(Loaded { replica, good: at, point })
     }
 }

@@ -72,6 +72,11 @@ impl Segments {
         Ok(())
     }
 
+    /// The authors, as the file numbers them.
+    pub(super) fn authors(&self) -> impl Iterator<Item = AuthorId> + '_ {
+        self.authors.iter().map(|author| author.id)
+    }
+
     /// The authors whom the file's proofs convict.
     pub(super) fn proven(&self) -> BTreeSet<AuthorId> {
         self.proofs.iter().map(EquivocationProof::author).collect()

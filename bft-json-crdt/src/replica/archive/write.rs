@@ -23,10 +23,7 @@ impl Replica {
         let mut writer = Writer {
             replica: self,
             // Authors are numbered by their first changes, so those that the file knows come first.
-            known_authors: (0..point.changes)
-                .map(|number| self.dag.author_of(ChangeIdx(number)) + 1)
-                .max()
-                .unwrap_or(0),
+            known_authors: point.authors,
             authors: Vec::new(),
             transposer: Transposer::new(),
             packer: Packer::new(),
