@@ -176,10 +176,11 @@ fn check_replica(replica: &Replica) {
 }
 
 /// Replicas that get the same changes in different orders and portions show the same, whatever the changes say and whoever forks its chain.
-pub(crate) fn apply(data: &[u8]) -> bool {
+/// Answers the first of them, if anything was applied.
+pub(crate) fn apply(data: &[u8]) -> Option<Replica> {
     let changes = scenario::changes(data);
     if changes.is_empty() {
-        return false;
+        return None;
     }
     let mut as_written = scenario::reader();
     for change in &changes {
@@ -216,7 +217,7 @@ pub(crate) fn apply(data: &[u8]) -> bool {
         assert_eq!(other.digest(), as_written.digest());
         assert_eq!(other.missing(1), [], "all changes that are named were given");
     }
-    !as_written.is_empty()
+    (!as_written.is_empty()).then_some(as_written)
 }
 
 /// Most messages that a peer's frame may make a session of a small replica say at once: heads, a summary, a probe and its reply, an acknowledgement, requests

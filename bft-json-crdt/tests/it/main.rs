@@ -5,6 +5,7 @@ mod ancestor;
 mod archive;
 mod attacks;
 mod audit;
+mod bombs;
 mod codec_round_trip;
 mod convergence;
 mod fuzz_replay;

@@ -7,7 +7,6 @@
 //! ```
 //! plays a million of them on all cores (`SIDE_SEED` is the first one's seed, 0 if not said). A failure is cut down to what is needed for it, and printed.
 
-mod compare;
 mod dice;
 mod foreign;
 mod graph;

@@ -7,14 +7,13 @@ use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::document::{ContainerIdx, Document, InvalidReason, Tx};
 use bft_json_crdt::ops::Ops;
 
-use super::compare::assert_same;
 use super::dice::Dice;
 use super::foreign::{Registry, make_up};
 use super::graph::{Graph, MAX_CHANGES, Set, Written, members, pick};
 use super::local::{call, carried};
 use super::plan::{Call, Plan, Shape, Step};
 use super::replay::Listener;
-use crate::simple;
+use crate::simple::{self, assert_same};
 use crate::support::meaning;
 
 /// How often a played plan is compared.

@@ -4,6 +4,7 @@
 //! for: events, self-checks, figures.
 
 mod apply;
+mod compare;
 mod container;
 mod cover;
 mod judge;
@@ -13,6 +14,7 @@ mod sequence;
 mod tx;
 mod units;
 
+pub(crate) use compare::{assert_agrees, assert_same};
 pub(crate) use read::Element;
 pub(crate) use tx::Tx;
 

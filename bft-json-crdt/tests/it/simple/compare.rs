@@ -1,16 +1,27 @@
-//! Whether two engines show the same, in every way in which a document can be asked.
+//! Whether the crate's engine and this one show the same, in every way in which a document can be asked.
 
+use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::document::{self, ContainerIdx};
-use bft_json_crdt::ops::Kind;
+use bft_json_crdt::ops::{Kind, Ops};
+use bft_json_crdt::replica::Replica;
 
-use crate::simple;
+/// A replica's document is what this engine makes of the replica's changes.
+pub(crate) fn assert_agrees(replica: &Replica) {
+    let mut simple = super::Document::new();
+    for (index, incoming) in replica.log(ChangeIdx(0)) {
+        let change = incoming.change;
+        let ops = Ops::decode(change.header().version, change.ops()).expect("what is applied was decoded");
+        simple.apply(replica.dag(), index, &ops).expect("what is applied is valid");
+    }
+    assert_same(replica.document(), ContainerIdx::ROOT, &simple, super::ContainerIdx::ROOT);
+}
 
 /// Compares a container and all below it: present or not, lengths, keys, all kinds under each key, indexes, elements, values.
-pub(super) fn assert_same(
+pub(crate) fn assert_same(
     new: &document::Document,
     at: ContainerIdx,
-    simple: &simple::Document,
-    there: simple::ContainerIdx,
+    simple: &super::Document,
+    there: super::ContainerIdx,
 ) {
     let kind = new.kind(at);
     assert_eq!(kind, simple.kind(there), "kinds");
@@ -50,8 +61,8 @@ pub(super) fn assert_same(
                     assert_eq!(new.element(at, index), Some(same), "an index's element");
                 }
                 match (same, element) {
-                    (document::Element::Value(a), simple::Element::Value(b)) => assert_eq!(a, b, "element {index}"),
-                    (document::Element::Container(_, a), simple::Element::Container(_, b)) => {
+                    (document::Element::Value(a), super::Element::Value(b)) => assert_eq!(a, b, "element {index}"),
+                    (document::Element::Container(_, a), super::Element::Container(_, b)) => {
                         assert_same(new, a, simple, b);
                     }
                     (a, b) => panic!("element {index} is {a:?} here and {b:?} there"),
