@@ -117,10 +117,14 @@ impl Past {
         const PROOF: &str = "the change was applied before, and its verdict depends on its past alone";
         let told = events.as_ref().map_or(0, |events| events.len());
         for index in changes {
-            let ops = operations(&replica.dag().record(*index));
+            let mut ops = operations(&replica.dag().record(*index));
             let ours = self.numbers.add(*index);
             let causality = Renumbered { dag: replica.dag(), numbers: &self.numbers };
-            self.document.apply(&causality, ours, &ops, events.as_deref_mut()).expect(PROOF);
+            match events.as_deref_mut() {
+                Some(events) => self.document.apply(&causality, ours, &ops, Some(events)).expect(PROOF),
+                // Half the work: it was judged when it was applied here.
+                None => self.document.apply_or_spoil(&causality, ours, &mut ops).expect(PROOF),
+            }
         }
         for event in events.into_iter().flatten().skip(told) {
             event.change = self.numbers.theirs(event.change);

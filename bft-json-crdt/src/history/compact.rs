@@ -57,7 +57,8 @@ impl Replica {
     /// since an earlier compaction goes as well. Numbers of changes stay. Cost: one checkout of the frontier, and one pass over the log.
     ///
     /// Afterwards, for changes below: [`Replica::get`] answers `None`, [`Replica::change`] and [`Replica::bytes`] must not be asked, [`Replica::log`] leaves them out, a
-    /// [sync session](crate::sync::SyncSession::unserved) too, and [`Replica::save`] must not be asked at all.
+    /// [sync session](crate::sync::SyncSession::unserved) too, and [`Replica::save_compacted`] takes the place of
+    /// [`Replica::save`], which must not be asked.
     ///
     /// # Errors
     /// See [`CompactError`]; nothing has changed then.

@@ -53,7 +53,7 @@ pub use blame::{Authorship, Blame, Evidence, Standing};
 pub use checkout::{CHECKPOINT_DISTANCE, Checkpoints, MAX_CHECKPOINTS, Past};
 pub(crate) use compact::Floor;
 pub use compact::{CompactError, Compacted, Frontier};
-pub(crate) use skeleton::operations;
+pub(crate) use skeleton::{operations, restore};
 pub use version::{Stretch, Version};
 
 use crate::change::ChangeId;

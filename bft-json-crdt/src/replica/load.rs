@@ -7,7 +7,7 @@ use super::ingest::Progress;
 use super::pending::Vouching;
 use super::{Check, Incoming, Invalid, LoadError, LoadFault, Malformed, Outcome, Replica, Verdict};
 use crate::causality::{Causality as _, ChangeIdx};
-use crate::evidence::{MAX_CHAIN, Voucher};
+use crate::evidence::{MAX_CHAIN, SignedChain, Voucher};
 use crate::ops::OpsError;
 
 impl Replica {
@@ -95,7 +95,12 @@ impl Replica {
 
     /// Takes in what vouches for a change that was just loaded.
     pub(super) fn load_voucher(&mut self, index: ChangeIdx, voucher: Voucher) -> Result<(), LoadFault> {
-        if voucher.0.headers.len() >= MAX_CHAIN || voucher.verify(&self.dag.change(index)).is_err() {
+        let SignedChain { headers, signature } = &voucher.0;
+        if headers.len() >= MAX_CHAIN {
+            return Err(LoadFault::Signature);
+        }
+        let headers = std::iter::once(self.dag.header(index)).chain(headers.iter().cloned()).collect();
+        if (SignedChain { headers, signature: *signature }).verify().is_err() {
             return Err(LoadFault::Signature);
         }
         self.vouchers.insert(self.dag.id(index), Vouching { chain: Arc::new(voucher.0), skip: 0 });

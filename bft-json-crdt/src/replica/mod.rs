@@ -6,6 +6,7 @@
 //! equivocation  proofs of forked chains and what they change (section 7)
 //! digest        what two replicas compare (section 6.4)
 //! load, archive from one's own store; the whole replica as one file
+//! compacted     a compacted replica as a file that its own store vouches for
 //! audit         signatures that a load left unchecked, checked off the edit path
 //! parts         changes that come without their headers, from columns
 //! write         local transactions and acknowledgements
@@ -19,6 +20,7 @@
 
 mod archive;
 mod audit;
+mod compacted;
 mod digest;
 mod equivocation;
 pub(crate) mod gather;
@@ -37,6 +39,7 @@ use thiserror::Error;
 
 pub use self::archive::{ArchiveError, Check, LoadOptions, Loaded, Rebuilt, SavePoint};
 pub use self::audit::{Audit, AuditReport, Findings};
+pub use self::compacted::CompactedError;
 use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::{Change, ChangeId, DocumentId};
 use crate::dag::Dag;

@@ -6,6 +6,7 @@ use crate::change::{ChangeId, HeaderFields, MAX_DEPS, MAX_OPS_BYTES, MAX_SAFE, V
 use crate::dag::{Content, MAX_CHANGES};
 use crate::encoding::DecodeError;
 use crate::hash::{self, CHANGE_DOMAIN, OPS_DOMAIN};
+use crate::history;
 use crate::identity::{AuthorId, Signature};
 use crate::ops::{Decoder, OpsError};
 
@@ -48,6 +49,17 @@ impl Replica {
         parts: &Parts<'_>,
         scratch: &mut Scratch,
     ) -> Result<(ChangeIdx, ChangeId), LoadFault> {
+        self.load_content(parts, Content::Whole(parts.ops), scratch)
+    }
+
+    /// [`Replica::load_parts`] of a change that may be compacted: `content` counts, not what `parts` says of operations. That a skeleton is the change's own, only
+    /// the store's authentication code can tell.
+    pub(super) fn load_content(
+        &mut self,
+        parts: &Parts<'_>,
+        content: Content<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(ChangeIdx, ChangeId), LoadFault> {
         let count = self.len();
         let known = |index: &ChangeIdx| (index.0 as usize) < count;
         if !parts.previous.iter().chain(parts.deps).all(known) {
@@ -64,9 +76,11 @@ impl Replica {
         if parts.time_ms > MAX_SAFE {
             return Err(rule("time_ms is out of range"));
         }
-        if parts.ops.len() > MAX_OPS_BYTES {
-            return Err(rule("ops are too long"));
-        }
+        let ops_hash = match content {
+            Content::Whole(ops) if ops.len() > MAX_OPS_BYTES => return Err(rule("ops are too long")),
+            Content::Whole(ops) => hash::hash(OPS_DOMAIN, ops),
+            Content::Compacted(hash, _) => *hash,
+        };
         if count >= MAX_CHANGES {
             return Err(rule("no more changes can be numbered"));
         }
@@ -86,25 +100,35 @@ impl Replica {
             previous,
             deps: ids,
             time_ms: parts.time_ms,
-            ops_hash: &hash::hash(OPS_DOMAIN, parts.ops),
+            ops_hash: &ops_hash,
         }
         .put(header);
         let id = ChangeId(hash::hash(CHANGE_DOMAIN, header));
         if self.dag.lookup(&id).is_some() {
             return Err(rule("a change stands twice"));
         }
-        scratch.decoder.decode(VERSION, parts.ops).map_err(|error| match error {
-            OpsError::Malformed(fault) => Malformed::Ops(fault).into(),
-            OpsError::Unsupported(_) => LoadFault::Unsupported,
-        })?;
+        let mut restored;
+        let ops = match content {
+            Content::Whole(ops) => {
+                scratch.decoder.decode(VERSION, ops).map_err(|error| match error {
+                    OpsError::Malformed(fault) => Malformed::Ops(fault).into(),
+                    OpsError::Unsupported(_) => LoadFault::Unsupported,
+                })?;
+                scratch.decoder.ops_mut()
+            }
+            Content::Compacted(_, skeleton) => {
+                restored = history::restore(skeleton).map_err(Malformed::Ops)?;
+                &mut restored
+            }
+        };
         let index = self.dag.stage(parts.author, id, parts.previous, parts.deps.iter().copied());
-        if let Err(reason) = self.document.apply_or_spoil(&self.dag, index, scratch.decoder.ops_mut()) {
+        if let Err(reason) = self.document.apply_or_spoil(&self.dag, index, ops) {
             self.dag.discard();
             // One's own file is rarely bad, so that judging each change before it is applied would be the dearer way.
             self.replay_all();
             return Err(Invalid::Content(reason).into());
         }
-        self.dag.commit_parts(self.id, id, parts.time_ms, Content::Whole(parts.ops), &parts.signature);
+        self.dag.commit_parts(self.id, id, parts.time_ms, content, &parts.signature);
         self.heads_digest = std::sync::OnceLock::new();
         Ok((index, id))
     }

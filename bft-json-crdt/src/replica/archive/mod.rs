@@ -136,7 +136,7 @@ impl Replica {
     /// fetched again.
     ///
     /// # Panics
-    /// If the replica was [compacted](Replica::compact): an archive holds whole changes.
+    /// If the replica was [compacted](Replica::compact): an archive holds whole changes. [`Replica::save_compacted`] writes such a one.
     pub fn save(&self) -> Vec<u8> {
         let mut out = Vec::new();
         segment::put_header(&mut out, &self.id);

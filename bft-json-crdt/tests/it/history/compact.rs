@@ -8,7 +8,7 @@ use bft_json_crdt::document::ContainerIdx;
 use bft_json_crdt::evidence::{SignedChain, Voucher};
 use bft_json_crdt::history::{CompactError, Evidence, Frontier, HistoryError, Version};
 use bft_json_crdt::ops::Kind;
-use bft_json_crdt::replica::{Incoming, Replica};
+use bft_json_crdt::replica::{CompactedError, Incoming, LoadOptions, Replica};
 use bft_json_crdt::sync::{SessionLimits, SyncSession, Unserved};
 use bft_json_crdt::value::Value;
 use proptest::prelude::*;
@@ -52,6 +52,15 @@ proptest! {
                 prop_assert_eq!(replica.dag().header(index), whole.dag().header(index));
                 prop_assert_eq!(replica.dag().signature(index), whole.dag().signature(index));
             }
+            let file = replica.save_compacted(&[8; 32]);
+            let options = LoadOptions { writer: Some(key(9).author()), ..LoadOptions::default() };
+            let loaded = Replica::load_compacted(&file, &[8; 32], &options).unwrap();
+            loaded.document().debug_check();
+            prop_assert_eq!(loaded.digest(), whole.digest());
+            prop_assert_eq!(loaded.floor(), replica.floor());
+            prop_assert_eq!(loaded.save_compacted(&[8; 32]), file);
+            // From here on with what came from the file.
+            replica = loaded;
             for _ in 0..4 {
                 let some = random_version(&whole, &mut dice);
                 let past = replica.checkout(&some);
@@ -277,4 +286,50 @@ fn an_archive_of_a_compacted_replica_is_not_written() {
     let (mut replica, _) = typed(&key(1), &["a"]);
     replica.compact(&Frontier::Final(replica.version())).unwrap();
     replica.save();
+}
+
+#[test]
+fn a_compacted_file_is_believed_under_its_own_store_s_code_alone_and_forgets() {
+    let ann = key(1);
+    let (mut replica, changes) = typed(&ann, &["the secret word", " stays"]);
+    // The first stands under the second's signature.
+    let voucher = Voucher(SignedChain::of(&changes[1..]).unwrap());
+    let mut vouched = writer(&ann);
+    let unsigned = Incoming { change: unsigned(&changes[0]), voucher: Some(voucher) };
+    vouched.apply_batch(vec![unsigned, changes[1].clone().into()]);
+    std::mem::swap(&mut replica, &mut vouched);
+    let written = replica.transact(&ann, 2_000, |tx| {
+        let text = tx.child(ContainerIdx::ROOT, "t", Kind::Text).unwrap();
+        tx.text_delete(text, 4, 7).unwrap();
+        let name = tx.child(ContainerIdx::ROOT, "name", Kind::Register).unwrap();
+        tx.set(name, Value::from("overwritten")).unwrap();
+        tx.set(name, Value::from("shown")).unwrap();
+    });
+    written.unwrap();
+    let has = |file: &[u8], word: &str| file.windows(word.len()).any(|window| window == word.as_bytes());
+    let store = [8; 32];
+    let before = replica.save_compacted(&store);
+    assert!(["secret", "overwritten", "shown", "stays"].iter().all(|word| has(&before, word)));
+    replica.compact(&Frontier::Final(replica.version())).unwrap();
+    let file = replica.save_compacted(&store);
+    assert!(["secret", "overwritten"].iter().all(|word| !has(&file, word)));
+    assert!(["shown", "stays"].iter().all(|word| has(&file, word)));
+
+    let load = |file: &[u8], store: &[u8; 32]| Replica::load_compacted(file, store, &LoadOptions::default());
+    let loaded = load(&file, &store).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!((loaded.digest(), loaded.heads()), (replica.digest(), replica.heads()));
+    let text = loaded.document().child(ContainerIdx::ROOT, "t", Kind::Text).unwrap();
+    let blames = loaded.blame(text, 0..3).unwrap();
+    assert_eq!(blames[0].authorship.evidence(&loaded).unwrap().verify(), Ok(changes[0].id()));
+
+    let fault = |file: &[u8], store: &[u8; 32]| load(file, store).err();
+    assert_eq!(fault(&file, &[9; 32]), Some(CompactedError::Code));
+    for at in (13..file.len()).step_by(7) {
+        let mut changed = file.clone();
+        changed[at] ^= 1;
+        assert_eq!(fault(&changed, &store), Some(CompactedError::Code));
+    }
+    assert_eq!(fault(&file[..file.len() - 1], &store), Some(CompactedError::Code));
+    assert_eq!(fault(&file[1..], &store), Some(CompactedError::Magic));
+    assert_eq!(fault(&[], &store), Some(CompactedError::Magic));
 }
