@@ -323,11 +323,12 @@ impl<C: Causality> Tx<C> {
         }
     }
 
-    /// The index behind an element or character that was itself put back and stands in this list or text. What is put back as one stands before all of its
-    /// old places, so that old places in between tell nothing about where it is now.
-    fn index_behind_reborn(&self, container: ContainerIdx, behind: Option<Origin>, reborn: &Reborn) -> Option<usize> {
+    /// Whether what stood before was itself put back, and no longer stands right before the index of an old place. What is put back as one stands before
+    /// all of its old places, so that old places in between tell nothing about where it is now.
+    fn is_astray(&self, container: ContainerIdx, index: usize, behind: Option<Origin>, reborn: &Reborn) -> bool {
         let behind = behind.filter(|unit| reborn.unit(*unit) != *unit);
-        Some(self.index_behind(container, behind, reborn)).filter(|index| *index > 0)
+        let after = self.index_behind(container, behind, reborn);
+        after > 0 && after != index
     }
 
     /// Puts characters back where they stood: each next to where its place still is. Where that says nothing any more (the text itself, or the character
@@ -349,8 +350,14 @@ impl<C: Causality> Tx<C> {
                 _ => None,
             })
             .collect();
-        let lost = self.index_behind_reborn(text, gone.behind, reborn).is_some();
-        let Some(places) = places.filter(|_| !lost) else {
+        let places = places.filter(|places| {
+            let index = match (self.document.text_body(text), places.first()) {
+                (Some(body), Some((place, _))) => body.sequence.index_of(*place),
+                _ => 0,
+            };
+            !self.is_astray(text, index, gone.behind, reborn)
+        });
+        let Some(places) = places else {
             let index = self.index_behind(text, gone.behind, reborn);
             let mut first = self.builder.units();
             self.text_insert(text, index, &gone.characters)?;
@@ -439,8 +446,9 @@ impl<C: Causality> Tx<C> {
             _ => None,
         };
         let places: Option<Vec<(PlaceIdx, usize)>> = gone.elements.iter().map(place).collect();
-        let lost = self.index_behind_reborn(list, gone.behind, reborn).is_some();
-        let places = places.filter(|_| !lost);
+        let places = places.filter(|places| {
+            places.first().is_none_or(|(_, index)| !self.is_astray(list, *index, gone.behind, reborn))
+        });
         let mut next = self.index_behind(list, gone.behind, reborn);
         let mut at = 0;
         while let Some(element) = gone.elements.get(at) {
@@ -513,10 +521,12 @@ impl<C: Causality> Tx<C> {
         let from = reborn.place(from);
         let index = body.sequence.index_of(place);
         let anchor = self.document.place_of_unit(from);
-        let lost = self.index_behind_reborn(list, behind, reborn).is_some();
+        let astray = anchor.is_some_and(|(of, place)| {
+            of == list && self.is_astray(list, body.sequence.index_of(place), behind, reborn)
+        });
         let made = (self.scope.change, self.builder.units());
         match anchor {
-            Some((of, place)) if of == list && !lost => self.attempt(|tx| {
+            Some((of, place)) if of == list && !astray => self.attempt(|tx| {
                 let element = tx.name(list, PlaceIdx::from_number(born))?;
                 let hung = tx.hang(list, Anchor::Left(place))?;
                 tx.note_move(list, index);
