@@ -35,6 +35,11 @@ impl Recent {
     /// Moves the spot at `position` (or a new one) to the front and sets what is expected there.
     pub(super) fn bring(&mut self, position: Option<usize>, spot: Spot) {
         let end = match position {
+            // Most often: no need to move anything.
+            Some(0) => {
+                self.spots[0] = spot;
+                return;
+            }
             Some(position) => position,
             None => {
                 self.len = (self.len + 1).min(RECENT);

@@ -49,6 +49,9 @@ pub(super) fn take_characters<'a>(reader: &mut Reader<'a>, count: usize) -> Resu
     let rest = reader.rest();
     // Without characters of several bytes among them, this is all.
     let head = rest.get(..count).ok_or(DecodeError::Truncated)?;
+    if head.is_ascii() && rest.get(count).is_none_or(|byte| !is_inner(*byte)) {
+        return reader.bytes(count);
+    }
     let mut end = count;
     let mut missing = head.iter().filter(|byte| is_inner(**byte)).count();
     while missing > 0 {
