@@ -109,8 +109,8 @@ fn edit(tx: &mut Tx<Dag>, dice: &mut Dice) {
 pub(super) fn history(seed: u64) -> Replica {
     let mut dice = Dice(seed);
     let members = 1 + dice.roll(4);
-    // A fifth replica writes with the first member's key, so that its chain can fork.
-    let forks = members > 1 && dice.roll(3) == 0;
+    // One more replica writes with the first member's key. Its chain forks at once, and an honest member builds on each of the branches before anybody can know.
+    let forks = members > 2 && dice.roll(2) == 0;
     let mut replicas: Vec<Replica> = (0..members + usize::from(forks))
         .map(|n| {
             let mut replica = Replica::new(DOCUMENT, Limits::default());
@@ -118,6 +118,18 @@ pub(super) fn history(seed: u64) -> Replica {
             replica
         })
         .collect();
+    if forks {
+        for (branch, honest) in [(0, 1), (members, 2)] {
+            for n in [branch, honest] {
+                let changes = all(&replicas[branch]);
+                replicas[n].apply_batch(changes);
+                for _ in 0..1 + dice.roll(3) {
+                    let keypair = key((n % members) as u8 + 1);
+                    replicas[n].transact(&keypair, 7, |tx| edit(tx, &mut dice)).expect("nobody knows of the fork yet");
+                }
+            }
+        }
+    }
     for _ in 0..5 + dice.roll(60) {
         let n = dice.roll(replicas.len());
         if dice.roll(3) == 0 {

@@ -48,7 +48,7 @@ fn any_history_comes_back_to_the_same_bytes() {
     let mut forked = 0;
     for seed in 0..150 {
         let replica = history(seed);
-        forked += usize::from(replica.proof_count() > 0);
+        forked += usize::from(replica.authors().any(|author| replica.leaves(&author).len() > 1));
         let file = replica.save();
         // One that writes keeps what a reader would take out again.
         let options = LoadOptions { writer: Some(key(2).author()), ..LoadOptions::default() };
@@ -61,7 +61,7 @@ fn any_history_comes_back_to_the_same_bytes() {
         let check = Check::All { threads: NonZeroUsize::new(2).unwrap() };
         assert_same(&Replica::load_file(&file, &LoadOptions { check, ..options }).unwrap().replica, &replica);
     }
-    assert!(forked > 5, "{forked} of the histories have a fork");
+    assert!(forked > 5, "{forked} of the histories hold both branches of a fork");
 }
 
 #[test]
