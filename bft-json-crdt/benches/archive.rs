@@ -7,6 +7,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
+    clippy::disallowed_types,
     reason = "a benchmark reads clocks, the environment and files, and prints"
 )]
 

@@ -1,5 +1,7 @@
 //! Files that were made to harm: checksums right, contents wrong.
 
+#![allow(clippy::disallowed_methods, reason = "what a hostile file costs is measured")]
+
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 

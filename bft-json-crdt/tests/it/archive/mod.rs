@@ -287,6 +287,7 @@ fn a_bad_tip_is_refused_by_either_check() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "an audit is made to run elsewhere")]
 fn an_audit_mends_what_a_tip_let_through() {
     let (file, chain) = spoilt(60, &[7, 8, 30]);
     let Loaded { mut replica, point, .. } = load(&file).unwrap();
