@@ -270,8 +270,9 @@ impl Hand<'_> {
             _ => (Direction::Backward, first + 1),
         };
         // Deletes may reach into what the change made next to it, if that can be deleted too.
-        let beyond = if dice.one_in(3) { dice.roll(6) as u32 } else { 0 };
-        let len = (run_len(dice) as u32).min(room) + if self.slips(dice) { beyond } else { 0 };
+        let beyond = if dice.one_in(2) { 1 + dice.roll(3) as u32 } else { 0 };
+        let len = (run_len(dice) as u32).min(room);
+        let len = if self.slips(dice) { room + beyond } else { len };
         let target = self.name((stretch.change, stretch.start + first), dice)?;
         self.builder.delete(target, len, direction).ok().map(drop)
     }

@@ -24,6 +24,10 @@ fn sizes() -> &'static [usize] {
     if cfg!(debug_assertions) { &SIZES[..2] } else { &SIZES }
 }
 
+/// The seed of the first liar's key, and of the first bystander's; authors have those below.
+const FIRST_LIAR: u8 = 101;
+const FIRST_BYSTANDER: u8 = 201;
+
 /// A writer and the trace's last txn that it wrote.
 struct Author {
     agent: usize,
@@ -45,6 +49,20 @@ struct Story {
 fn text(replica: &Replica) -> String {
     let document = replica.document();
     document.child(ContainerIdx::ROOT, "text", Kind::Text).map(|text| document.text(text)).unwrap_or_default()
+}
+
+/// Whether a txn is in another's past.
+fn reaches(trace: &Trace, txn: usize, earlier: usize) -> bool {
+    let mut seen = HashSet::new();
+    let mut open = vec![txn];
+    while let Some(at) = open.pop() {
+        if at == earlier {
+            return true;
+        }
+        // Parents stand before their children.
+        open.extend(trace.txns[at].parents.iter().copied().filter(|parent| *parent >= earlier && seen.insert(*parent)));
+    }
+    false
 }
 
 impl Story {
@@ -109,21 +127,20 @@ impl Story {
         self.changes.push(change);
     }
 
-    /// Who writes a txn: whoever's last one it follows, or somebody new.
+    /// Who writes a txn: an author of its agent all of whose knowledge the txn's parents have, or somebody new.
     fn author(&mut self, trace: &Trace, txn: usize) -> usize {
-        let Some(at) = self
-            .authors
-            .iter()
-            .position(|author| author.agent == trace.txns[txn].agent && trace.txns[txn].parents.contains(&author.last))
-        else {
-            let keypair = key(self.authors.len() as u8 + 1);
-            let mut replica = reader();
-            replica.tell_events(false);
-            replica.set_writer(Some(keypair.author()));
-            self.authors.push(Author { agent: trace.txns[txn].agent, keypair, replica, last: usize::MAX });
-            return self.authors.len() - 1;
-        };
-        at
+        let agent = trace.txns[txn].agent;
+        let fits = |author: &Author| author.agent == agent && reaches(trace, txn, author.last);
+        if let Some(at) = self.authors.iter().position(fits) {
+            return at;
+        }
+        assert!(self.authors.len() < usize::from(FIRST_LIAR) - 1, "more authors than keys");
+        let keypair = key(self.authors.len() as u8 + 1);
+        let mut replica = reader();
+        replica.tell_events(false);
+        replica.set_writer(Some(keypair.author()));
+        self.authors.push(Author { agent, keypair, replica, last: usize::MAX });
+        self.authors.len() - 1
     }
 
     /// Brings these changes, and all that they depend on, to an author.
@@ -162,8 +179,8 @@ struct Liar {
 
 impl Liar {
     fn lie(&mut self, story: &mut Story, author: usize) {
+        let (liar, bystander) = (key(FIRST_LIAR + self.lies as u8), key(FIRST_BYSTANDER + self.lies as u8));
         self.lies += 1;
-        let (liar, bystander) = (key(100 + self.lies as u8), key(200 + self.lies as u8));
         let mut known = all(&story.authors[author].replica);
         let mut dice = Dice(self.lies as u64);
         let mut versions = Vec::new();
