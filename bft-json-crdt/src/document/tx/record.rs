@@ -37,16 +37,25 @@ pub(crate) enum Effect {
     /// List elements were deleted.
     Elements { list: Arc<Name>, gone: GoneElements },
     /// An element was moved: the units that inserted it, that made its place before, and that made its place after.
-    Moved { element: Origin, from: Origin, to: Origin, behind: Option<Origin> },
+    Moved { element: Origin, from: Origin, to: Origin, behind: Option<Behind> },
     /// Everything at and below a container was deleted.
     Cleared { container: Arc<Name>, content: Snapshot },
+}
+
+/// What stands before something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Behind {
+    /// The unit that inserted it.
+    pub(super) born: Origin,
+    /// The unit that made its place.
+    pub(super) place: Origin,
 }
 
 /// Characters that were deleted, in the order of the text.
 #[derive(Debug, Default)]
 pub(crate) struct GoneCharacters {
     /// The character before them.
-    pub(super) behind: Option<Origin>,
+    pub(super) behind: Option<Behind>,
     /// The units that had inserted them, as runs: the first one and how many, ascending.
     pub(super) units: Vec<(Origin, u32)>,
     pub(super) characters: String,
@@ -55,8 +64,8 @@ pub(crate) struct GoneCharacters {
 /// List elements that were deleted, in the order of the list.
 #[derive(Debug, Default)]
 pub(crate) struct GoneElements {
-    /// The unit that inserted the element before them.
-    pub(super) behind: Option<Origin>,
+    /// The element before them.
+    pub(super) behind: Option<Behind>,
     pub(super) elements: Vec<GoneElement>,
 }
 
@@ -182,7 +191,10 @@ impl Document {
         let Some(body) = self.text_body(text) else { return GoneCharacters::default() };
         let before = index.checked_sub(1).and_then(|index| body.sequence.place_at(index));
         let mut gone = GoneCharacters {
-            behind: before.map(|place| body.sequence.origin_of(place)),
+            behind: before.map(|place| {
+                let unit = body.sequence.origin_of(place);
+                Behind { born: unit, place: unit }
+            }),
             units: Vec::new(),
             characters: self.text_slice(text, index, len),
         };
@@ -209,7 +221,10 @@ impl Document {
         };
         let shown = body.sequence.runs_from(index).flatten().take(len).map(PlaceIdx::from_number);
         GoneElements {
-            behind: before.map(|place| body.sequence.origin_of(born(place))),
+            behind: before.map(|place| Behind {
+                born: body.sequence.origin_of(born(place)),
+                place: body.sequence.origin_of(place),
+            }),
             elements: shown.map(element).collect(),
         }
     }
@@ -362,7 +377,10 @@ impl<C: Causality> Tx<C> {
                 element: place(from).and_then(born).unwrap_or(nothing),
                 from: place(from).map_or(nothing, unit),
                 to: (change, offset),
-                behind: from.checked_sub(1).and_then(place).and_then(born),
+                behind: from
+                    .checked_sub(1)
+                    .and_then(place)
+                    .and_then(|place| Some(Behind { born: born(place)?, place: unit(place) })),
             }
         });
     }

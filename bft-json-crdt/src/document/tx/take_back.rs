@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::record::{Effect, GoneCharacters, GoneContent, GoneElement, GoneElements, Name, Snapshot, SnapshotBody};
+use super::record::{
+    Behind, Effect, GoneCharacters, GoneContent, GoneElement, GoneElements, Name, Snapshot, SnapshotBody,
+};
 use super::{NewElement, Tx, TxError, Up};
 use crate::causality::Causality;
 use crate::document::container::NONE;
@@ -312,10 +314,10 @@ impl<C: Causality> Tx<C> {
     }
 
     /// The index behind an element or character, if it still stands in this list or text; else the start.
-    fn index_behind(&self, container: ContainerIdx, behind: Option<Origin>, reborn: &Reborn) -> usize {
+    fn index_behind(&self, container: ContainerIdx, behind: Option<Behind>, reborn: &Reborn) -> usize {
         let mut standing = Vec::new();
-        if let Some(unit) = behind {
-            self.document.standing(reborn.unit(unit), 1, &mut standing);
+        if let Some(behind) = behind {
+            self.document.standing(reborn.unit(behind.born), 1, &mut standing);
         }
         match standing.first() {
             Some((of, index, len)) if *of == container => index + len,
@@ -325,8 +327,18 @@ impl<C: Causality> Tx<C> {
 
     /// Whether what stood before was itself put back, and no longer stands right before the index of an old place. What is put back as one stands before
     /// all of its old places, so that old places in between tell nothing about where it is now.
-    fn is_astray(&self, container: ContainerIdx, index: usize, behind: Option<Origin>, reborn: &Reborn) -> bool {
-        let behind = behind.filter(|unit| reborn.unit(*unit) != *unit);
+    fn is_astray(&self, container: ContainerIdx, index: usize, behind: Option<Behind>, reborn: &Reborn) -> bool {
+        let Some(before) = behind else { return false };
+        let (born, place) = (reborn.unit(before.born), reborn.place(before.place));
+        if (born, place) == (before.born, before.place) {
+            return false;
+        }
+        // Where somebody else has moved it tells nothing either.
+        if let (Some(list), Some((of, at))) = (self.document.list(container), self.document.place_of_unit(born))
+            && (of != container || list.sequence.origin_of(list.place(list.born(at.index() as u32))) != place)
+        {
+            return false;
+        }
         let after = self.index_behind(container, behind, reborn);
         after > 0 && after != index
     }
@@ -507,7 +519,7 @@ impl<C: Causality> Tx<C> {
         element: Origin,
         from: Origin,
         to: Origin,
-        behind: Option<Origin>,
+        behind: Option<Behind>,
         reborn: &mut Reborn,
     ) -> Result<(), TxError> {
         let Some((list, born)) = self.document.place_of_unit(reborn.unit(element)) else { return Ok(()) };
