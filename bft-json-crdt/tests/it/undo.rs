@@ -166,6 +166,16 @@ fn undo_of_a_counter_takes_back_the_own_steps() {
     assert_eq!(views[1], json!({ "tags": ["x", "y"] }));
     let views = between(|p| p.tags.push("x"), |p| p.counts.entry("n").add(5), |p| p.counts.entry("n").add(-5));
     assert_eq!(views.map(|view| view["counts"].clone()), [0, -5, 0].map(|n| json!({ "n": n })));
+    // Even if the others' steps add up to nothing.
+    let views = between(
+        |p| p.tags.push("x"),
+        |p| p.counts.entry("n").add(5),
+        |p| {
+            p.counts.entry("n").add(3);
+            p.counts.entry("n").add(-3);
+        },
+    );
+    assert_eq!(views[1]["counts"], json!({ "n": 0 }));
     // A step that somebody has deleted is not taken back again.
     let (mut ann, mut bob) = (page(1), page(2));
     let mut undo = UndoManager::default();
