@@ -9,7 +9,7 @@
 //! variant   EnumCrdt<E>: a field that holds one of an enum's variants
 //! element   what a list can hold: nodes and plain values
 //! untyped   Untyped: the same document by paths, as JSON
-//! node      the traits that the derive implements; place, session: what a handle stands on
+//! node      the traits that the derive implements; place, session: what a handle stands on; typing: keystrokes on their way
 //! ```
 //!
 //! # Shapes
@@ -61,6 +61,7 @@ mod place;
 mod register;
 mod session;
 mod text;
+mod typing;
 mod undo;
 mod untyped;
 mod variant;

@@ -130,6 +130,24 @@ impl Place {
         self.0.session.write(|tx| f(tx, container))
     }
 
+    /// Inserts into the text at this place; nothing for no characters.
+    pub(crate) fn text_insert(&self, index: usize, characters: &str) {
+        if let Some(text) = self.prepare()
+            && !characters.is_empty()
+        {
+            self.0.session.text_insert(text, index, characters);
+        }
+    }
+
+    /// Deletes from the text at this place; nothing for no characters.
+    pub(crate) fn text_delete(&self, index: usize, len: usize) {
+        if let Some(text) = self.prepare()
+            && len > 0
+        {
+            self.0.session.text_delete(text, index, len);
+        }
+    }
+
     /// Fails the transaction.
     pub(crate) fn fail(&self, error: TransactError) {
         self.0.session.fail(error);

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::error::TransactError;
+use super::typing::{Typing, count};
 use crate::dag::Dag;
-use crate::document::{Document, Tx, TxError};
+use crate::document::{ContainerIdx, Document, Tx, TxError};
 use crate::replica::Replica;
 
 /// A transaction of a replica.
@@ -34,6 +35,8 @@ enum State {
         tx: Box<LocalTx>,
         /// The first failure of this layer. (Those of the transaction's own stay inside it.)
         error: Option<TransactError>,
+        /// What was typed and the transaction does not know of yet.
+        typing: Typing,
     },
 }
 
@@ -45,7 +48,7 @@ impl Session {
 
     /// A session that writes.
     pub(crate) fn writing(tx: Box<LocalTx>) -> Rc<Self> {
-        Rc::new(Self { state: RefCell::new(State::Writing { tx, error: None }) })
+        Rc::new(Self { state: RefCell::new(State::Writing { tx, error: None, typing: Typing::default() }) })
     }
 
     /// Ends the session; answers the transaction if it was one that writes.
@@ -53,14 +56,22 @@ impl Session {
         // No borrow can be alive: all are confined to `read` and `write`, whose closures call no foreign code.
         let state = self.state.try_borrow_mut().map(|mut state| std::mem::take(&mut *state));
         match state {
-            Ok(State::Writing { tx, error }) => Some((tx, error)),
+            Ok(State::Writing { mut tx, error, mut typing }) => {
+                typing.settle(&mut tx);
+                Some((tx, error))
+            }
             _ => None,
         }
     }
 
     /// Looks at the document, own writes included; `None` once the session is closed.
     pub(crate) fn read<R>(&self, f: impl FnOnce(&Document) -> R) -> Option<R> {
-        let state = self.state.try_borrow().ok()?;
+        let mut state = self.state.try_borrow().ok()?;
+        if matches!(&*state, State::Writing { typing, .. } if typing.is_ahead()) {
+            drop(state);
+            self.settle();
+            state = self.state.try_borrow().ok()?;
+        }
         match &*state {
             State::Closed => None,
             State::Reading(replica) => Some(f(replica.document())),
@@ -73,18 +84,58 @@ impl Session {
         let mut state = self.state.try_borrow_mut().ok()?;
         match &mut *state {
             // The transaction keeps its first error itself.
-            State::Writing { tx, error: None } => f(tx).ok(),
+            State::Writing { tx, error: None, typing } => {
+                typing.settle(tx);
+                f(tx).ok()
+            }
             _ => None,
+        }
+    }
+
+    /// Inserts characters into a text, now or (if they go on where the last ones ended) before anything else is read or written.
+    pub(crate) fn text_insert(&self, text: ContainerIdx, index: usize, characters: &str) -> Option<()> {
+        let mut state = self.state.try_borrow_mut().ok()?;
+        let State::Writing { tx, error: None, typing } = &mut *state else { return None };
+        if typing.goes_on(text, index, characters) {
+            return Some(());
+        }
+        typing.settle(tx);
+        tx.text_insert(text, index, characters).ok()?;
+        typing.inserted(text, index + count(characters));
+        Some(())
+    }
+
+    /// Deletes characters of a text, like [`Session::text_insert`].
+    pub(crate) fn text_delete(&self, text: ContainerIdx, index: usize, len: usize) -> Option<()> {
+        let mut state = self.state.try_borrow_mut().ok()?;
+        let State::Writing { tx, error: None, typing } = &mut *state else { return None };
+        if typing.deletes_on(text, index, len) {
+            return Some(());
+        }
+        typing.settle(tx);
+        tx.text_delete(text, index, len).ok()?;
+        typing.deleted(text, index, tx.document().len(text));
+        Some(())
+    }
+
+    /// Hands what was typed to the transaction.
+    fn settle(&self) {
+        if let Ok(mut state) = self.state.try_borrow_mut()
+            && let State::Writing { tx, typing, .. } = &mut *state
+        {
+            typing.settle(tx);
         }
     }
 
     /// Fails the transaction for a reason of this layer; the first one stands.
     pub(crate) fn fail(&self, failure: TransactError) {
         if let Ok(mut state) = self.state.try_borrow_mut()
-            && let State::Writing { tx, error: error @ None } = &mut *state
-            && tx.error().is_none()
+            && let State::Writing { tx, error: error @ None, typing } = &mut *state
         {
-            *error = Some(failure);
+            typing.settle(tx);
+            if tx.error().is_none() {
+                *error = Some(failure);
+            }
         }
     }
 

@@ -110,11 +110,7 @@ impl TextCrdt {
                 }
             }
             State::At(place) => {
-                place.write(
-                    |tx, container| {
-                        if text.is_empty() { Ok(()) } else { tx.text_insert(container, index, text) }
-                    },
-                );
+                place.text_insert(index, text);
             }
         }
     }
@@ -133,7 +129,7 @@ impl TextCrdt {
                 }
             }
             State::At(place) => {
-                place.write(|tx, container| if len == 0 { Ok(()) } else { tx.text_delete(container, index, len) });
+                place.text_delete(index, len);
             }
         }
     }

@@ -23,5 +23,6 @@ mod text;
 mod traces;
 mod typed;
 mod typed_ui;
+mod typing;
 mod undo;
 mod world;
