@@ -183,8 +183,4 @@ impl Document {
         self.scratch.shrink();
         result
     }
-
-    /// Says that the id of the local change that a [`Tx`] wrote is known by now. Nothing needs to be done: the one order is asked of the
-    /// causality whenever it matters, and a change that is being written is the greatest before and after.
-    pub fn seal(&mut self, _causality: &impl Causality, _change: ChangeIdx) {}
 }

@@ -105,7 +105,7 @@ const MAX_REBORN: usize = 1 << 16;
 pub struct UndoManager {
     bounds: UndoBounds,
     undo: VecDeque<Step>,
-    redo: Vec<Step>,
+    redo: VecDeque<Step>,
     reborn: Reborn,
     /// About how many bytes all steps take.
     bytes: usize,
@@ -116,6 +116,9 @@ pub struct UndoManager {
     /// Of what the effects speak: which document, whose branch, in which generation of numbers.
     of: Option<(DocumentId, AuthorId, u64)>,
 }
+
+/// One of the manager's two piles of steps.
+type Pile = fn(&mut UndoManager) -> &mut VecDeque<Step>;
 
 /// What is undone at once.
 #[derive(Debug)]
@@ -257,28 +260,7 @@ impl UndoManager {
         document: &mut D,
         now_ms: u64,
     ) -> Result<Option<D::Written<()>>, TransactError> {
-        self.attend(document);
-        self.last_ms = None;
-        while let Some(step) = self.undo.pop_back() {
-            match self.take_back(document, now_ms, &step) {
-                Ok(None) => self.bytes -= step.bytes,
-                Ok(Some((written, back))) => {
-                    self.bytes = self.bytes - step.bytes + back.bytes;
-                    self.redo.push(back);
-                    self.forget_beyond_bounds();
-                    return Ok(Some(written));
-                }
-                Err(error @ TransactError::Write(_)) => {
-                    self.bytes -= step.bytes;
-                    return Err(error);
-                }
-                Err(error) => {
-                    self.undo.push_back(step);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(None)
+        self.go(document, now_ms, |steps| &mut steps.undo, |steps| &mut steps.redo)
     }
 
     /// Redoes the last step that was undone; `None` if there is none, or an edit came since.
@@ -290,28 +272,7 @@ impl UndoManager {
         document: &mut D,
         now_ms: u64,
     ) -> Result<Option<D::Written<()>>, TransactError> {
-        self.attend(document);
-        self.last_ms = None;
-        while let Some(step) = self.redo.pop() {
-            match self.take_back(document, now_ms, &step) {
-                Ok(None) => self.bytes -= step.bytes,
-                Ok(Some((written, back))) => {
-                    self.bytes = self.bytes - step.bytes + back.bytes;
-                    self.undo.push_back(back);
-                    self.forget_beyond_bounds();
-                    return Ok(Some(written));
-                }
-                Err(error @ TransactError::Write(_)) => {
-                    self.bytes -= step.bytes;
-                    return Err(error);
-                }
-                Err(error) => {
-                    self.redo.push(step);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(None)
+        self.go(document, now_ms, |steps| &mut steps.redo, |steps| &mut steps.undo)
     }
 
     /// The next edit begins a step of its own, however soon it comes.
@@ -393,6 +354,38 @@ impl UndoManager {
                 self.reborn = Reborn::default();
             }
         }
+    }
+
+    /// Takes back the last step of one pile of which something is left, and puts what takes that back onto the other.
+    fn go<D: UndoTarget>(
+        &mut self,
+        document: &mut D,
+        now_ms: u64,
+        from: Pile,
+        to: Pile,
+    ) -> Result<Option<D::Written<()>>, TransactError> {
+        self.attend(document);
+        self.last_ms = None;
+        while let Some(step) = from(self).pop_back() {
+            match self.take_back(document, now_ms, &step) {
+                Ok(None) => self.bytes -= step.bytes,
+                Ok(Some((written, back))) => {
+                    self.bytes = self.bytes - step.bytes + back.bytes;
+                    to(self).push_back(back);
+                    self.forget_beyond_bounds();
+                    return Ok(Some(written));
+                }
+                Err(error @ TransactError::Write(_)) => {
+                    self.bytes -= step.bytes;
+                    return Err(error);
+                }
+                Err(error) => {
+                    from(self).push_back(step);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Takes a step back. `None` if nothing of it was left; else what was written, and the step that takes it back.

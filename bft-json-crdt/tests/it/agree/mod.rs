@@ -105,7 +105,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes: run it in release"]
+#[ignore = "slow: a million histories; in release"]
 #[allow(clippy::disallowed_macros, reason = "a long run tells what it has done")]
 fn the_engines_agree_on_a_million_random_histories() {
     let (first, count) = (from_environment("SIDE_SEED", 0), from_environment("SIDE_HISTORIES", 1_000_000));

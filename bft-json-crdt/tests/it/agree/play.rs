@@ -152,7 +152,6 @@ impl World<'_> {
         (peer.graph, peer.new, peer.simple) = (finished.causality, finished.document, other.document);
         change.id = id;
         peer.graph.name(id);
-        peer.new.seal(&peer.graph, index);
         peer.simple.seal(&peer.graph, index);
         peer.known |= 1 << change.number;
         if let Some(listener) = &mut peer.listener {

@@ -149,7 +149,6 @@ impl Peer {
         self.graph.by_id.remove(&provisional.id);
         self.graph.by_id.insert(written.id, index);
         self.graph.nodes[index.0 as usize].id = written.id;
-        self.document.seal(&self.graph, index);
         self.log.push(written.clone());
         Ok(written)
     }
