@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::ContainerIdx;
-use super::pages::Pages;
+use super::sequence::pages::Pages;
 use super::sequence::{PlaceIdx, Sequence};
 use crate::value::Value;
 

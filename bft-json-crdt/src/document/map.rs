@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::ContainerIdx;
 use super::container::Container;
 use super::keys::{KeyNo, Keys};
-use super::pages::Pages;
+use super::sequence::pages::Pages;
 use crate::ops::Kind;
 
 /// Up to this many entries are searched one by one, which is as fast as hashing and takes no room beside them.

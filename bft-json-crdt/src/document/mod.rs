@@ -20,7 +20,6 @@ mod keys;
 mod list;
 mod map;
 mod origin;
-mod pages;
 mod read;
 mod register;
 #[allow(dead_code, reason = "its own tests and figures use more of it than the engine")]
@@ -43,7 +42,7 @@ use self::apply::{Author, Resolved, Scope};
 use self::container::{Bodies, Container, Up};
 use self::judge::{Tables, foreign_table};
 use self::keys::Keys;
-use self::pages::Pages;
+use self::sequence::pages::Pages;
 use self::uncovered::Uncovered;
 use self::units::Units;
 use crate::causality::{Causality, ChangeIdx};

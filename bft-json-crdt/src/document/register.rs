@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::pages::Pages;
+use super::sequence::pages::Pages;
 use crate::causality::ChangeIdx;
 use crate::value::Value;
 

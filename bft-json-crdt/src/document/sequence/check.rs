@@ -62,7 +62,7 @@ impl<const L: usize, const N: usize> Engine<L, N> {
 
     /// How many tokens there are.
     pub(crate) fn token_count(&self) -> usize {
-        self.tree.leaves.iter().map(|(_, leaf)| leaf.tokens().len()).sum()
+        self.tree.leaves.iter().map(|leaf| leaf.tokens().len()).sum()
     }
 
     /// Bytes held on the heap, spare capacity included; for the map of forks, which keeps its size to itself, the bytes

@@ -33,12 +33,12 @@
 //! the brackets' depth around it stays as it is, and only counts of visible places have to be told upwards. A cursor stays at the last edit: who
 //! types on does not search.
 
-mod arena;
 mod brackets;
 mod characters;
 mod check;
 mod filing;
 mod origins;
+pub(crate) mod pages;
 mod siblings;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@
 //!   leaf. Leaf 0 stays the first.
 //! - For each child an inner node keeps a [`Sum`]. What edits insert is balanced, so that only splits touch the sums' brackets.
 
-use super::arena::Arena;
 use super::characters::{Extra, Weigh};
+use super::pages::Pages;
 use super::token::Token;
 
 /// No leaf or node has this number.
@@ -168,7 +168,7 @@ impl<const N: usize> Node<N> {
 /// The tree. It has no leaf until the first token comes.
 #[derive(Clone)]
 pub(super) struct Tree<const L: usize, const N: usize> {
-    pub(super) leaves: Arena<Leaf<L>>,
+    pub(super) leaves: Pages<Leaf<L>>,
     /// A sixteenth of the leaves in number, so that they need no pages.
     pub(super) nodes: Vec<Node<N>>,
     /// Number of the topmost node: a leaf if `height` is 0.
@@ -185,7 +185,7 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         const { assert!(L >= 4 && L <= 1 << 15, "a split makes room for two tokens") };
         const { assert!(N >= 4 && N <= 1 << 15, "the halves of a split node are nodes") };
         let extra = Extra { utf8: 0, utf16: 0 };
-        Self { leaves: Arena::new(), nodes: Vec::new(), root: 0, height: 0, visible: 0, extra }
+        Self { leaves: Pages::new(), nodes: Vec::new(), root: 0, height: 0, visible: 0, extra }
     }
 
     /// Bytes that the nodes hold on the heap, spare capacity included.

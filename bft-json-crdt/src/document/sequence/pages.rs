@@ -8,14 +8,14 @@ const PAGE_BYTES: usize = 32 * 1024;
 
 /// The table. Items are numbered from 0 in the order of their arrival.
 #[derive(Debug, Clone)]
-pub(super) struct Pages<T> {
+pub(crate) struct Pages<T> {
     /// Invariant: every page but the last is full. The first grows as a `Vec` does, so that small tables stay small.
     pages: Vec<Vec<T>>,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { pages: Vec::new() }
+        Self::new()
     }
 }
 
@@ -24,7 +24,11 @@ impl<T> Pages<T> {
     const SHIFT: u32 = (PAGE_BYTES / size_of::<T>()).ilog2();
     const PAGE: usize = 1 << Self::SHIFT;
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) const fn new() -> Self {
+        Self { pages: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
         match self.pages.last() {
             None => 0,
             Some(last) => ((self.pages.len() - 1) << Self::SHIFT) + last.len(),
@@ -32,7 +36,7 @@ impl<T> Pages<T> {
     }
 
     /// Adds an item and returns its number.
-    pub(super) fn push(&mut self, item: T) -> u32 {
+    pub(crate) fn push(&mut self, item: T) -> u32 {
         let number = self.len() as u32;
         match self.pages.last_mut() {
             Some(last) if last.len() < Self::PAGE => last.push(item),
@@ -45,18 +49,18 @@ impl<T> Pages<T> {
         number
     }
 
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
+    pub(crate) fn get(&self, number: u32) -> Option<&T> {
         let number = number as usize;
         self.pages.get(number >> Self::SHIFT)?.get(number & (Self::PAGE - 1))
     }
 
     /// The items in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pages.iter().flatten()
     }
 
     /// Bytes held on the heap, spare capacity included, without what items hold themselves.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         let items: usize = self.pages.iter().map(Vec::capacity).sum();
         items * size_of::<T>() + self.pages.capacity() * size_of::<Vec<T>>()
     }
