@@ -5,7 +5,10 @@
 //! change before is used again. Time is
 //! O(n log n) in the bytes (the logarithm for duplicates in large tables), memory a constant times the bytes.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 use super::{
     Anchor, ContainerEntry, ContainerNo, Direction, Elements, Kind, MAX_KEY_BYTES, MAX_UNITS, Ops, OpsError, Parent,
@@ -38,6 +41,49 @@ pub(crate) struct Decoder {
     keys: Vec<Arc<str>>,
     /// The keys of the change before, in its order.
     known: Vec<Arc<str>>,
+    names: Names,
+    /// Strings that runs have held, emptied.
+    spare: Vec<String>,
+}
+
+/// Most strings that are kept for further runs.
+const MAX_SPARE: usize = 256;
+/// A string that has room for more is given back.
+const MAX_SPARE_BYTES: usize = 256;
+
+/// Keys of changes with more of them than a [`TINY`] table has, in whatever order: the same ones come again and again.
+#[derive(Debug, Default)]
+struct Names {
+    /// Each key with the last change that had it, as changes with many are counted here.
+    table: HashTable<(Arc<str>, u64)>,
+    /// Keyed, so that nobody can choose names that collide.
+    hasher: RandomState,
+    change: u64,
+}
+
+/// Most keys that are kept beyond the change that brought them: at most a megabyte.
+const MAX_NAMES: usize = 4096;
+
+impl Names {
+    /// Begins a further change.
+    fn begin(&mut self) {
+        self.change += 1;
+        if self.table.len() > MAX_NAMES {
+            self.table = HashTable::new();
+        }
+    }
+
+    /// The key, shared with those that are known, and whether this change has it already.
+    fn share(&mut self, key: &str) -> (Arc<str>, bool) {
+        let (hasher, change) = (&self.hasher, self.change);
+        let hash = hasher.hash_one(key);
+        if let Some((name, last)) = self.table.find_mut(hash, |(name, _)| **name == *key) {
+            return (Arc::clone(name), std::mem::replace(last, change) == change);
+        }
+        let name: Arc<str> = Arc::from(key);
+        self.table.insert_unique(hash, (Arc::clone(&name), change), |(name, _)| hasher.hash_one(&**name));
+        (name, false)
+    }
 }
 
 impl Decoder {
@@ -64,7 +110,15 @@ impl Decoder {
     fn clear(&mut self) {
         self.ops.foreign.clear();
         self.ops.containers.clear();
-        self.ops.runs.clear();
+        for run in self.ops.runs.drain(..) {
+            if let Run::Text { mut characters, .. } = run
+                && self.spare.len() < MAX_SPARE
+                && characters.capacity() <= MAX_SPARE_BYTES
+            {
+                characters.clear();
+                self.spare.push(characters);
+            }
+        }
         if !self.keys.is_empty() {
             std::mem::swap(&mut self.keys, &mut self.known);
             self.keys.clear();
@@ -261,7 +315,7 @@ impl<'a> Columns<'a> {
     fn assemble(mut self, into: &mut Decoder) -> Result<(), DecodeError> {
         let mut foreign_used = 0;
         self.containers(into, &mut foreign_used)?;
-        self.runs(&into.ops.containers, &mut into.ops.runs, &mut foreign_used)?;
+        self.runs(&into.ops.containers, &mut into.ops.runs, &mut into.spare, &mut foreign_used)?;
         if foreign_used != self.foreign {
             return rule("the foreign table has an unused entry");
         }
@@ -271,6 +325,13 @@ impl<'a> Columns<'a> {
     fn containers(&mut self, into: &mut Decoder, foreign_used: &mut usize) -> Result<(), DecodeError> {
         let count = self.container_kinds.len();
         let (containers, keys, known) = (&mut into.ops.containers, &mut into.keys, &into.known);
+        let (names, many) = (&mut into.names, self.key_count > TINY);
+        if many {
+            names.begin();
+        }
+        let mut key_twice = false;
+        // No two entries are the same if each brings a key that none before it had.
+        let mut all_new = true;
         containers.reserve(count);
         let mut identities: Vec<(u64, u64, u8)> = Vec::with_capacity(if count > TINY { count } else { 0 });
         for (index, (kind, form)) in self.container_kinds.iter().zip(self.forms).enumerate() {
@@ -278,6 +339,7 @@ impl<'a> Columns<'a> {
             let (parent, identity) = if *form == 1 {
                 let source = self.element_sources.varint()?;
                 let offset = offset(&mut self.element_offsets)?;
+                all_new = false;
                 let element = Ref { source: foreign_in_order(source, self.foreign, foreign_used)?, offset };
                 // The high bit of the kind keeps elements apart from keys.
                 (Parent::Element(element), (source, offset.into(), 0x80 | kind as u8))
@@ -297,10 +359,16 @@ impl<'a> Columns<'a> {
                 };
                 let key_index = self.entry_keys.varint()?;
                 let key = if key_index < keys.len() as u64 {
+                    all_new = false;
                     keys[key_index as usize].clone()
                 } else if key_index == keys.len() as u64 && keys.len() < self.key_count {
                     let key = self.keys.string()?;
                     let key = match known.get(keys.len()) {
+                        _ if many => {
+                            let (key, twice) = names.share(key);
+                            key_twice |= twice;
+                            key
+                        }
                         Some(known) if **known == *key => known.clone(),
                         _ => Arc::from(key),
                     };
@@ -319,10 +387,13 @@ impl<'a> Columns<'a> {
         if keys.len() != self.key_count {
             return rule("the key table has an unused entry");
         }
-        if has_duplicates(keys) {
+        let key_twice = if many { key_twice } else { has_duplicates(keys) };
+        if key_twice {
             return rule("the key table has a duplicate");
         }
-        let duplicates = if count > TINY {
+        let duplicates = if all_new {
+            false
+        } else if count > TINY {
             has_duplicates(&identities)
         } else {
             containers.iter().enumerate().any(|(i, entry)| containers[..i].contains(entry))
@@ -337,6 +408,7 @@ impl<'a> Columns<'a> {
         &mut self,
         containers: &[ContainerEntry],
         runs: &mut Vec<Run>,
+        spare: &mut Vec<String>,
         foreign_used: &mut usize,
     ) -> Result<(), DecodeError> {
         runs.reserve(self.op_kinds.len());
@@ -432,7 +504,7 @@ impl<'a> Columns<'a> {
                 op::TEXT => Run::Text {
                     text: container,
                     anchor: anchor(&mut reference)?,
-                    characters: String::new(),
+                    characters: spare.pop().unwrap_or_default(),
                     len: self.lengths.varint()? as u32,
                 },
                 _ => unreachable!("column 2 was checked"),
@@ -458,7 +530,7 @@ impl<'a> Columns<'a> {
             for run in runs.iter_mut() {
                 if let Run::Text { characters, len, .. } = run {
                     let (head, tail) = split_characters(rest, *len as usize)?;
-                    *characters = head.to_owned();
+                    characters.push_str(head);
                     rest = tail;
                 }
             }
