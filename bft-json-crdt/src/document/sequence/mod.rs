@@ -313,8 +313,8 @@ impl<const L: usize, const N: usize> Engine<L, N> {
     /// Makes room for `more` tokens beside the cursor's.
     fn make_room(&mut self, weigh: &impl Weigh, more: usize) {
         let filing = &mut self.filing;
-        self.cursor.spot = self.tree.room(weigh, self.cursor.spot, more, |token, leaf| {
-            filing.refile(token.start()..token.end(), leaf);
+        self.cursor.spot = self.tree.room(weigh, self.cursor.spot, more, |places, leaf| {
+            filing.refile(places, leaf);
         });
     }
 

@@ -7,6 +7,8 @@
 //!   leaf. Leaf 0 stays the first.
 //! - For each child an inner node keeps a [`Sum`]. What edits insert is balanced, so that only splits touch the sums' brackets.
 
+use std::ops::Range;
+
 use super::characters::{Extra, Weigh};
 use super::pages::Pages;
 use super::token::Token;
@@ -239,9 +241,15 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         debug_assert!(leaf.len > 0);
     }
 
-    /// Makes room for `more` (1 or 2) tokens in a leaf and answers where the token at `spot` is then; `moved` hears of the tokens that went to
-    /// a new leaf.
-    pub(super) fn room(&mut self, weigh: &impl Weigh, spot: Spot, more: usize, moved: impl FnMut(Token, u32)) -> Spot {
+    /// Makes room for `more` (1 or 2) tokens in a leaf and answers where the token at `spot` is then; `moved` hears of the places that went to
+    /// a new leaf, in as few ranges as they make.
+    pub(super) fn room(
+        &mut self,
+        weigh: &impl Weigh,
+        spot: Spot,
+        more: usize,
+        moved: impl FnMut(Range<u32>, u32),
+    ) -> Spot {
         let len = usize::from(self.leaves[spot.leaf].len);
         if len + more <= L {
             return spot;
@@ -328,7 +336,13 @@ impl<const L: usize, const N: usize> Tree<L, N> {
     }
 
     /// Moves the tokens from `keep` on into a new leaf and returns that one's number.
-    fn split_leaf(&mut self, weigh: &impl Weigh, leaf: u32, keep: usize, mut moved: impl FnMut(Token, u32)) -> u32 {
+    fn split_leaf(
+        &mut self,
+        weigh: &impl Weigh,
+        leaf: u32,
+        keep: usize,
+        mut moved: impl FnMut(Range<u32>, u32),
+    ) -> u32 {
         let upper = self.leaves.len() as u32;
         let lower = &mut self.leaves[leaf];
         let len = usize::from(lower.len);
@@ -339,8 +353,16 @@ impl<const L: usize, const N: usize> Tree<L, N> {
         lower.len = keep as u16;
         lower.next = upper;
         let sums = (lower.sum(weigh), new.sum(weigh));
-        for &token in new.tokens() {
-            moved(token, upper);
+        // What was typed at once and edited later stands in many tokens, whose numbers lie side by side.
+        let mut ranges = [(0, 0); L];
+        let ranges = &mut ranges[..len - keep];
+        for (range, token) in ranges.iter_mut().zip(new.tokens()) {
+            *range = (token.start(), token.end());
+        }
+        ranges.sort_unstable();
+        for run in ranges.chunk_by(|before, after| before.1 == after.0) {
+            let ((first, _), (_, end)) = (run[0], run[run.len() - 1]);
+            moved(first..end, upper);
         }
         if new.next != NONE {
             self.leaves[new.next].previous = upper;
