@@ -81,6 +81,10 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(u64::from(*byte));
         }
+        if let [low @ 0x80..=0xff, high @ 1..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7);
+        }
         self.long_varint()
     }
 
@@ -147,19 +151,23 @@ pub trait Write {
     fn put(&mut self, bytes: &[u8]);
 
     /// Appends a minimal varint.
-    fn put_varint(&mut self, mut n: u64) {
-        if n < 0x80 {
-            return self.put(&[n as u8]);
+    #[inline]
+    fn put_varint(&mut self, n: u64) {
+        // Of a length that is known to the compiler, which spares the common ones a copy in a loop.
+        match n {
+            0..0x80 => self.put(&[n as u8]),
+            0x80..0x4000 => self.put(&[n as u8 | 0x80, (n >> 7) as u8]),
+            _ => {
+                let (mut n, mut buffer, mut len) = (n, [0u8; 10], 0);
+                while n >= 0x80 {
+                    buffer[len] = n as u8 | 0x80;
+                    n >>= 7;
+                    len += 1;
+                }
+                buffer[len] = n as u8;
+                self.put(&buffer[..=len]);
+            }
         }
-        let mut buffer = [0u8; 10];
-        let mut len = 0;
-        while n >= 0x80 {
-            buffer[len] = n as u8 | 0x80;
-            n >>= 7;
-            len += 1;
-        }
-        buffer[len] = n as u8;
-        self.put(&buffer[..=len]);
     }
 
     /// Appends a zigzag-coded signed number.
