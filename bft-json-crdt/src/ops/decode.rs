@@ -61,7 +61,7 @@ struct Names {
     change: u64,
 }
 
-/// Most keys that are kept beyond the change that brought them: at most a megabyte.
+/// Most keys that are kept beyond the change that brought them: some four megabytes if all are as long as may be.
 const MAX_NAMES: usize = 4096;
 
 impl Names {
