@@ -10,6 +10,7 @@
 //! - [`clock`] — the wall clock and the random source, read here alone
 
 pub mod api;
+pub mod btc;
 pub mod cli;
 pub mod clock;
 pub mod config;

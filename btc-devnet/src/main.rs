@@ -1,0 +1,3 @@
+//! `btc-devnet`: one command, a funded chain.
+
+fn main() {}
