@@ -152,7 +152,7 @@ struct Stored {
 enum Content {
     Note(Box<str>),
     Name(Name),
-    Unknown(Box<Transaction>),
+    Other(Box<Known>),
     Malformed(Box<(Value, TransactionError)>),
 }
 
@@ -357,7 +357,7 @@ impl Ledger {
         match Transaction::from_value(value).and_then(|transaction| transaction.known(self.note_bytes)) {
             Ok(Known::Note(text)) => Content::Note(text.into()),
             Ok(Known::Name(name)) => Content::Name(name),
-            Ok(Known::Unknown(transaction)) => Content::Unknown(Box::new(transaction)),
+            Ok(other) => Content::Other(Box::new(other)),
             Err(error) => Content::Malformed(Box::new((value.clone(), error))),
         }
     }
@@ -373,12 +373,15 @@ impl Ledger {
     fn show(&self, position: &Position, stored: &Stored) -> Entry {
         let author = self.authors[stored.author as usize];
         let (version, kind, body, problem) = match &stored.content {
-            Content::Note(text) => (1, "note", serde_json::Value::from(&**text), None),
-            Content::Name(name) => (1, "name", serde_json::json!({ "name": name.as_str() }), None),
-            Content::Unknown(transaction) => {
-                (transaction.version, transaction.kind.as_str(), (&transaction.body).into(), None)
+            Content::Note(text) => (1, "note".to_owned(), serde_json::Value::from(&**text), None),
+            Content::Name(name) => (1, "name".to_owned(), serde_json::json!({ "name": name.as_str() }), None),
+            Content::Other(known) => {
+                let transaction = known.transaction();
+                (transaction.version, transaction.kind, (&transaction.body).into(), None)
             }
-            Content::Malformed(malformed) => (0, MALFORMED_KIND, (&malformed.0).into(), Some(malformed.1.to_string())),
+            Content::Malformed(malformed) => {
+                (0, MALFORMED_KIND.to_owned(), (&malformed.0).into(), Some(malformed.1.to_string()))
+            }
         };
         Entry {
             id: position.id,
@@ -389,7 +392,7 @@ impl Ledger {
             seq: stored.seq,
             time_ms: stored.time_ms,
             version,
-            kind: kind.to_owned(),
+            kind,
             body,
             problem,
             equivocator: self.equivocators.contains(&author),
