@@ -283,8 +283,11 @@ impl Dag {
         (&self.record(index)).into()
     }
 
-    /// `previous` and the deps of an applied change.
-    pub(crate) fn parents(&self, index: ChangeIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
+    /// `previous` and the deps of an applied change. Costs no hash.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub fn parents(&self, index: ChangeIdx) -> impl Iterator<Item = ChangeIdx> + '_ {
         self.previous(index).into_iter().chain(self.record(index).deps())
     }
 

@@ -1,8 +1,8 @@
-//! One group as one member holds it: genesis, replica and ledger, kept in step.
+//! One group as one member holds it: genesis, replica, ledger and chain, kept in step.
 //!
 //! Whatever changes the group is returned, to be stored and then sent by the caller; nothing here writes to a disk or a peer.
 //!
-//! Admission: in an open group everybody's changes are taken. In a closed one the founders', and whatever an admitted change waits for: a stranger's
+//! Admission: in an open group everybody's changes are taken. In a closed one the members', and whatever an admitted change waits for: a stranger's
 //! change that comes alone is not admitted, and comes again once somebody needs it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -17,9 +17,12 @@ use bft_json_crdt::replica::{Incoming, LoadError, Outcome, Replica, TransactErro
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::block::{Block, BlockId, Height};
+use crate::chain::{Chain, Fault, Sealed, Settled, Switch};
 use crate::genesis::{Admission, Genesis, GroupId};
 use crate::ledger::{Entry, Ledger, Position};
 use crate::names::Name;
+use crate::receipt::Status;
 use crate::transaction::{MAX_TRANSACTIONS, TRANSACTIONS_KEY, Transaction, TransactionError};
 
 /// Most ids that are remembered as wanted by an admitted change. A forgotten one is wanted again when the next change waits for it.
@@ -29,6 +32,8 @@ const MAX_WANTED: usize = 16_384;
 #[derive(Debug, Clone)]
 pub struct Admitter {
     genesis: Genesis,
+    /// Members that were taken in by vote.
+    members: HashSet<AuthorId>,
     wanted: HashSet<ChangeId>,
     oldest: VecDeque<ChangeId>,
 }
@@ -36,15 +41,25 @@ pub struct Admitter {
 impl Admitter {
     /// The rule of the group of `genesis`.
     pub fn new(genesis: Genesis) -> Self {
-        Self { genesis, wanted: HashSet::new(), oldest: VecDeque::new() }
+        Self { genesis, members: HashSet::new(), wanted: HashSet::new(), oldest: VecDeque::new() }
     }
 
     /// Whether this change of this author may be taken in.
     pub fn admits(&self, author: &AuthorId, id: &ChangeId) -> bool {
         match self.genesis.spec().admission {
             Admission::Open => true,
-            Admission::Closed => self.genesis.is_founder(author) || self.wanted.contains(id),
+            Admission::Closed => self.is_member(author) || self.wanted.contains(id),
         }
+    }
+
+    /// Whether whatever this key signs is taken in: it was a member once.
+    pub fn is_member(&self, author: &AuthorId) -> bool {
+        self.genesis.is_founder(author) || self.members.contains(author)
+    }
+
+    /// This key became a member.
+    pub fn admit(&mut self, author: AuthorId) {
+        self.members.insert(author);
     }
 
     /// An admitted change waits for these: they are admitted as well, whoever wrote them. At most `MAX_WANTED` are remembered.
@@ -74,7 +89,7 @@ pub enum GroupError {
     #[error(transparent)]
     Replica(#[from] TransactError),
     /// A closed group would not take changes of this key.
-    #[error("the group {0} is closed and this key is not one of its founders")]
+    #[error("the group {0} is closed and this key is not one of its members")]
     NotAdmitted(GroupId),
 }
 
@@ -102,6 +117,8 @@ pub struct Merged {
     pub entries: Vec<Position>,
     /// Whether the replica took changes out again, so that everything was rebuilt.
     pub rebuilt: bool,
+    /// Blocks that no longer stand after that, lowest first: they cover what was taken out, and can be accepted again once it is back.
+    pub unsealed: Vec<Sealed>,
 }
 
 /// A local change: store it, then send it.
@@ -147,6 +164,7 @@ pub struct Group {
     genesis: Genesis,
     replica: Replica,
     ledger: Ledger,
+    chain: Chain,
     admitter: Admitter,
 }
 
@@ -156,7 +174,8 @@ impl Group {
         let mut replica = Replica::new(genesis.id().document(), limits);
         replica.set_writer(writer);
         let ledger = Ledger::new(&genesis.spec().limits);
-        Self { admitter: Admitter::new(genesis.clone()), genesis, replica, ledger }
+        let chain = Chain::new(&genesis);
+        Self { admitter: Admitter::new(genesis.clone()), genesis, replica, ledger, chain }
     }
 
     /// Loads changes from one's own store, in the order in which they were stored, piece by piece; before anything else is applied.
@@ -225,7 +244,7 @@ impl Group {
         if transactions.len() > MAX_TRANSACTIONS {
             return Err(TransactionError::TooMany.into());
         }
-        if self.genesis.spec().admission == Admission::Closed && !self.genesis.is_founder(&keypair.author()) {
+        if self.genesis.spec().admission == Admission::Closed && !self.admitter.is_member(&keypair.author()) {
             return Err(GroupError::NotAdmitted(self.genesis.id()));
         }
         let (change, result, events) = self.replica.transact(keypair, now_ms, |tx| -> Result<(), TxError> {
@@ -245,7 +264,54 @@ impl Group {
 
     /// Names all heads with empty changes, where there are more than one change can name or a proof asks for it.
     pub fn acknowledge(&mut self, keypair: &Keypair, now_ms: u64) -> Result<Vec<Change>, GroupError> {
-        Ok(self.replica.acknowledge(keypair, now_ms)?)
+        let changes = self.replica.acknowledge(keypair, now_ms)?;
+        for change in &changes {
+            if let Some(index) = self.replica.index_of(&change.id()) {
+                self.absorb_one(index);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Makes the next block from what is pending and extends the chain by it. See [`Chain::seal`]. [`Fault::Nothing`] if nothing is new and no
+    /// epoch begins.
+    pub fn seal(&mut self, now_ms: u64, switch: Option<&Switch>) -> Result<Block, Fault> {
+        let plan = self.chain.plan(&self.replica);
+        let block = self.chain.seal(&self.replica, &self.ledger, plan, now_ms, switch)?;
+        self.admit_members();
+        Ok(block)
+    }
+
+    /// Extends the chain by a block if that is good. See [`Chain::accept`].
+    pub fn accept(&mut self, block: &Block, switch: Option<&Switch>) -> Result<BlockId, Fault> {
+        let id = self.chain.accept(&self.replica, &self.ledger, block, switch)?;
+        self.admit_members();
+        Ok(id)
+    }
+
+    /// Takes the last block back. See [`Chain::undo`].
+    pub fn undo(&mut self) -> Result<Option<Sealed>, Settled> {
+        self.chain.undo(&self.replica)
+    }
+
+    /// Forgets how to undo the blocks up to this height.
+    pub fn settle(&mut self, height: Height) {
+        self.chain.settle(height);
+    }
+
+    /// The blocks and the state after them.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The state root after the last block.
+    pub fn state_root(&mut self) -> [u8; 32] {
+        self.chain.state_root()
+    }
+
+    /// Where a transaction stands.
+    pub fn status(&self, position: &Position) -> Option<Status> {
+        self.chain.status(&self.replica, position)
     }
 
     /// What the group is founded on.
@@ -299,6 +365,18 @@ impl Group {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn parts(&mut self) -> (&mut Chain, &Replica) {
+        (&mut self.chain, &self.replica)
+    }
+
+    /// Whoever the last block made a member is admitted from now on, also if the block is undone: it is asked for nothing that it did not have.
+    fn admit_members(&mut self) {
+        if self.genesis.spec().admission == Admission::Closed {
+            self.chain.new_members().into_iter().for_each(|key| self.admitter.admit(key));
+        }
+    }
+
     fn absorb(&mut self, outcome: Outcome, merged: &mut Merged) {
         for proof in &outcome.proofs {
             self.ledger.flag_equivocator(proof.author());
@@ -318,6 +396,7 @@ impl Group {
             for number in 0..self.replica.len() as u32 {
                 self.absorb_one(ChangeIdx(number));
             }
+            merged.unsealed.extend(self.chain.rebuild(&self.genesis, &self.replica, &self.ledger));
         } else {
             for index in &outcome.applied {
                 let entries = self.absorb_one(*index);
@@ -330,6 +409,7 @@ impl Group {
     }
 
     fn absorb_one(&mut self, index: ChangeIdx) -> Vec<Position> {
+        self.chain.note(&self.replica, index);
         let change = self.replica.change(index);
         // Only what can be decoded is applied.
         match Ops::decode(change.header().version, change.ops()) {

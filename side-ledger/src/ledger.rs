@@ -156,6 +156,17 @@ enum Content {
     Malformed(Box<(Value, TransactionError)>),
 }
 
+/// What a transaction does when a block seals it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Action<'a> {
+    /// It took effect already: a note or a name.
+    Commuting,
+    /// It is no proper transaction.
+    Malformed,
+    /// What it says.
+    Known(&'a Known),
+}
+
 /// The history of a group, kept up to date change by change. Cost of [`Ledger::absorb`]: O(log n) a transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
@@ -253,6 +264,19 @@ impl Ledger {
     /// The entry at a place.
     pub fn get(&self, position: &Position) -> Option<Entry> {
         self.entries.get(position).map(|stored| self.show(position, stored))
+    }
+
+    /// The transactions of an absorbed change, by offset.
+    pub(crate) fn actions(&self, lamport: u64, id: ChangeId) -> impl Iterator<Item = (u32, Action<'_>)> {
+        let at = |offset| Position { lamport, id, offset };
+        self.entries.range(at(0)..=at(u32::MAX)).map(|(position, stored)| {
+            let action = match &stored.content {
+                Content::Note(_) | Content::Name(_) => Action::Commuting,
+                Content::Malformed(_) => Action::Malformed,
+                Content::Other(known) => Action::Known(known),
+            };
+            (position.offset, action)
+        })
     }
 
     /// The entries after a place (from the beginning if there is none), in the one order. Take as many as a page has; the last one's

@@ -6,23 +6,33 @@
 //!
 //! - [`genesis`]: what a group is founded on; its hash is the group's id
 //! - [`names`]: what members and groups may be called
-//! - [`transaction`]: notes, name claims, and whatever later kinds bring
+//! - [`transaction`]: notes, name claims, transfers, votes, and whatever later kinds bring
 //! - [`ledger`]: the transactions of all members in the one order, and who is called what
 //! - [`group`]: genesis, replica and ledger, kept in step
 //! - [`block`]: the format of a sealed cut of the history
+//! - [`chain`]: blocks extend it, and what their transactions come to: [`accounts`], [`governance`], [`receipt`]s
+//! - [`merkle`]: the trees that a state root covers
+//! - [`proof`]: what stands in the state of a block, shown to somebody who holds no more than the block
 //! - [`invitation`]: everything that a newcomer needs, as one text
 
+pub mod accounts;
 pub mod block;
+pub mod chain;
 pub mod genesis;
+pub mod governance;
 pub mod group;
 pub mod invitation;
 pub mod ledger;
+pub mod merkle;
 pub mod names;
+pub mod proof;
+pub mod receipt;
 pub mod transaction;
 
 mod base64url;
 
 pub use block::{Block, BlockId};
+pub use chain::Chain;
 pub use genesis::{Admission, Genesis, GroupId, GroupSpec, Limits, Sealing};
 pub use group::{Admitter, Group, GroupError};
 pub use invitation::Invitation;

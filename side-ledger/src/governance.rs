@@ -1,0 +1,358 @@
+//! Who votes, who seals, and what the parameters are: the part of the ledger state that members decide (docs/protocol.md, section "Votes").
+//!
+//! Voters form numbered sets. Decisions about voters wait (*pending*) until the sealer closes the set; everything else takes effect with the
+//! block that seals the deciding vote. Which votes decide a switch of sealers is not told here: those count unsealed, and side-seal judges them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bft_json_crdt::encoding::Write as _;
+use bft_json_crdt::hash::hash;
+use bft_json_crdt::identity::AuthorId;
+
+use crate::accounts::Accounts;
+use crate::block::{Epoch, SetNumber};
+use crate::genesis::{Admission, GroupSpec, MAX_FOUNDERS, Sealing};
+use crate::receipt::Reason;
+use crate::transaction::vote::{MemberVote, Parameter, ParameterVote, Role};
+
+/// Domain of the hash of this part of the state.
+pub const GOVERNANCE_DOMAIN: &str = "side/1/governance";
+/// Most voters in a set: votes of more no longer fit beside a block.
+pub const MAX_VOTERS: usize = MAX_FOUNDERS;
+/// On how much one voter may vote at a time, so that the state stays small.
+pub const MAX_BALLOTS: usize = 16;
+
+/// What is voted on by sealed votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// What a key is.
+    Member(AuthorId),
+    /// A parameter.
+    Parameter(Parameter),
+}
+
+/// Who decides about the sealers of a set, and how many of them it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Electorate {
+    /// The set.
+    pub set: SetNumber,
+    /// The voters, ascending.
+    pub voters: Vec<AuthorId>,
+    /// The voters that were not sealers when the set began, ascending; all voters if that would be nobody. A sealer neither confirms itself nor
+    /// keeps the others from replacing it.
+    pub electors: Vec<AuthorId>,
+    /// How many of the electors it takes: more than two thirds of the voters, or all electors where these are fewer.
+    pub needed: usize,
+}
+
+impl Electorate {
+    fn new(set: SetNumber, voters: &BTreeSet<AuthorId>, office: &[AuthorId]) -> Self {
+        let voters: Vec<AuthorId> = voters.iter().copied().collect();
+        let mut electors: Vec<AuthorId> = voters.iter().filter(|key| !office.contains(key)).copied().collect();
+        if electors.is_empty() {
+            electors.clone_from(&voters);
+        }
+        let needed = two_thirds(voters.len()).min(electors.len());
+        Self { set, voters, electors, needed }
+    }
+
+    /// Whether this key is an elector.
+    pub fn elects(&self, key: &AuthorId) -> bool {
+        self.electors.binary_search(key).is_ok()
+    }
+}
+
+/// The least number that is more than two thirds of `count`.
+pub fn two_thirds(count: usize) -> usize {
+    2 * count / 3 + 1
+}
+
+/// This part of the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Governance {
+    closed_group: bool,
+    /// The set of voters that the next block is sealed under.
+    pub set: SetNumber,
+    /// The epoch within the set.
+    pub epoch: Epoch,
+    /// The voters of the set.
+    pub voters: BTreeSet<AuthorId>,
+    /// Who sealed when the set began.
+    pub office: Vec<AuthorId>,
+    /// Who seals now, ascending.
+    pub sealers: Vec<AuthorId>,
+    /// Decided changes of the set: whether a key will be a voter of the next one. Only real changes stand here.
+    pub pending: BTreeMap<AuthorId, bool>,
+    /// Open votes. Invariant: of voters of this set only, at most [`MAX_BALLOTS`] each.
+    pub ballots: BTreeMap<(AuthorId, Subject), u64>,
+    /// The least time between blocks, in milliseconds.
+    pub interval_ms: u64,
+    /// The most changes that one block seals.
+    pub block_changes: u64,
+    /// The block that is being executed ends the set.
+    closing: bool,
+}
+
+impl Governance {
+    /// What the genesis says.
+    pub fn new(spec: &GroupSpec) -> Self {
+        let (Sealing::Leader { interval_ms } | Sealing::Bft { interval_ms, .. }) = spec.sealing;
+        let sealers = match spec.sealing {
+            Sealing::Leader { .. } => spec.founders.iter().copied().take(1).collect(),
+            Sealing::Bft { .. } => spec.founders.clone(),
+        };
+        Self {
+            closed_group: spec.admission == Admission::Closed,
+            set: SetNumber(0),
+            epoch: Epoch(0),
+            voters: spec.founders.iter().copied().collect(),
+            office: Vec::clone(&sealers),
+            sealers,
+            pending: BTreeMap::new(),
+            ballots: BTreeMap::new(),
+            interval_ms,
+            block_changes: spec.limits.block_changes,
+            closing: false,
+        }
+    }
+
+    /// Who decides about the sealers of this set.
+    pub fn electorate(&self) -> Electorate {
+        Electorate::new(self.set, &self.voters, &self.office)
+    }
+
+    /// The hash that the state root covers.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut out = Vec::with_capacity(64 + 33 * (self.voters.len() + 2 * self.sealers.len()));
+        out.put_varint(self.set.0);
+        out.put_varint(self.epoch.0);
+        for keys in
+            [self.voters.iter().collect::<Vec<_>>(), self.office.iter().collect(), self.sealers.iter().collect()]
+        {
+            out.put_varint(keys.len() as u64);
+            keys.into_iter().for_each(|key| out.put(key.as_bytes()));
+        }
+        out.put_varint(self.pending.len() as u64);
+        for (key, voter) in &self.pending {
+            out.put(key.as_bytes());
+            out.put_varint(u64::from(*voter));
+        }
+        out.put_varint(self.ballots.len() as u64);
+        for ((voter, subject), choice) in &self.ballots {
+            out.put(voter.as_bytes());
+            match subject {
+                Subject::Member(key) => {
+                    out.put_varint(0);
+                    out.put(key.as_bytes());
+                }
+                Subject::Parameter(parameter) => {
+                    out.put_varint(1);
+                    out.put_varint(*parameter as u64);
+                }
+            }
+            out.put_varint(*choice);
+        }
+        out.put_varint(self.interval_ms);
+        out.put_varint(self.block_changes);
+        hash(GOVERNANCE_DOMAIN, &out)
+    }
+
+    /// Others seal from here on. Whoever is replaced leaves the set when it closes, and may ask to return.
+    pub(crate) fn switch(&mut self, epoch: Epoch, sealers: &[AuthorId]) {
+        for replaced in std::mem::replace(&mut self.sealers, sealers.to_vec()) {
+            if !sealers.contains(&replaced) {
+                self.set_voter(replaced, false);
+            }
+        }
+        self.epoch = epoch;
+    }
+
+    /// A key is frozen: it cannot vote any more.
+    pub(crate) fn freeze(&mut self, key: AuthorId) {
+        self.set_voter(key, false);
+    }
+
+    /// An asker becomes a voter of the next set of an open group.
+    pub(crate) fn ask(&mut self, author: AuthorId) -> Result<(), Reason> {
+        if self.closed_group {
+            return Err(Reason::NotOpen);
+        }
+        if self.will_vote(&author) {
+            return Err(Reason::NoChange);
+        }
+        if self.next_count() >= MAX_VOTERS {
+            return Err(Reason::VoterCount);
+        }
+        self.set_voter(author, true);
+        Ok(())
+    }
+
+    /// A vote on what a key is.
+    pub(crate) fn vote_member(
+        &mut self,
+        author: AuthorId,
+        vote: &MemberVote,
+        accounts: &mut Accounts,
+    ) -> Result<(), Reason> {
+        let role = match vote.role {
+            // Everybody is a member of an open group.
+            Role::None if !self.closed_group => Role::Member,
+            role => role,
+        };
+        let present = if self.will_vote(&vote.key) {
+            Role::Voter
+        } else if !self.closed_group || accounts.get(&vote.key).member {
+            Role::Member
+        } else {
+            Role::None
+        };
+        let subject = Subject::Member(vote.key);
+        let needed = if self.voters.contains(&vote.key) {
+            // Nobody needs its own consent to leave.
+            two_thirds(self.voters.len()).min((self.voters.len() - 1).max(1))
+        } else {
+            two_thirds(self.voters.len())
+        };
+        if self.ballot(author, vote.set, subject, role as u64, role == present, needed)? {
+            if role == Role::Voter && self.next_count() >= MAX_VOTERS {
+                self.ballots.remove(&(author, subject));
+                return Err(Reason::VoterCount);
+            }
+            self.ballots.retain(|(_, other), _| *other != subject);
+            self.set_voter(vote.key, role == Role::Voter);
+            if self.closed_group {
+                accounts.update(&vote.key, |account| account.member = role != Role::None);
+            }
+        }
+        Ok(())
+    }
+
+    /// A vote on a parameter.
+    pub(crate) fn vote_parameter(&mut self, author: AuthorId, vote: &ParameterVote) -> Result<(), Reason> {
+        let present = match vote.parameter {
+            Parameter::IntervalMs => self.interval_ms,
+            Parameter::BlockChanges => self.block_changes,
+        };
+        let subject = Subject::Parameter(vote.parameter);
+        let needed = two_thirds(self.voters.len());
+        if self.ballot(author, vote.set, subject, vote.value, vote.value == present, needed)? {
+            self.ballots.retain(|(_, other), _| *other != subject);
+            match vote.parameter {
+                Parameter::IntervalMs => self.interval_ms = vote.value,
+                Parameter::BlockChanges => self.block_changes = vote.value,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a sealed vote of this author in this set is one.
+    pub(crate) fn may_vote(&self, author: &AuthorId, set: SetNumber) -> Result<(), Reason> {
+        if set != self.set {
+            return Err(Reason::OtherSet);
+        }
+        if !self.voters.contains(author) {
+            return Err(Reason::NotVoter);
+        }
+        Ok(())
+    }
+
+    /// The sealer ends the set with the block that is being executed.
+    pub(crate) fn close(&mut self, author: &AuthorId, set: SetNumber) -> Result<(), Reason> {
+        if set != self.set {
+            return Err(Reason::OtherSet);
+        }
+        if !self.sealers.contains(author) {
+            return Err(Reason::NotSealer);
+        }
+        if self.pending.is_empty() || self.closing {
+            return Err(Reason::NothingPending);
+        }
+        if !(1..=MAX_VOTERS).contains(&self.next_count()) {
+            return Err(Reason::VoterCount);
+        }
+        self.closing = true;
+        Ok(())
+    }
+
+    /// The block is executed. If it closed the set, the next one begins.
+    pub(crate) fn end_block(&mut self) {
+        if !std::mem::take(&mut self.closing) {
+            return;
+        }
+        for (key, voter) in std::mem::take(&mut self.pending) {
+            if voter {
+                self.voters.insert(key);
+            } else {
+                self.voters.remove(&key);
+            }
+        }
+        self.set.0 += 1;
+        self.epoch = Epoch(0);
+        self.office.clone_from(&self.sealers);
+        self.ballots.clear();
+    }
+
+    /// Writes a ballot down and tells whether it decides.
+    fn ballot(
+        &mut self,
+        author: AuthorId,
+        set: SetNumber,
+        subject: Subject,
+        choice: u64,
+        is_so: bool,
+        needed: usize,
+    ) -> Result<bool, Reason> {
+        self.may_vote(&author, set)?;
+        let key = (author, subject);
+        if is_so {
+            // Whoever is content with what is so takes its vote back.
+            return if self.ballots.remove(&key).is_some() { Ok(false) } else { Err(Reason::NoChange) };
+        }
+        let open = self.ballots.keys().filter(|(voter, _)| *voter == author).count();
+        if open >= MAX_BALLOTS && !self.ballots.contains_key(&key) {
+            return Err(Reason::TooManyBallots);
+        }
+        self.ballots.insert(key, choice);
+        let alike = self.ballots.iter().filter(|((_, other), value)| *other == subject && **value == choice).count();
+        Ok(alike >= needed)
+    }
+
+    fn will_vote(&self, key: &AuthorId) -> bool {
+        self.pending.get(key).copied().unwrap_or_else(|| self.voters.contains(key))
+    }
+
+    fn next_count(&self) -> usize {
+        let (more, less): (Vec<bool>, Vec<bool>) = self.pending.values().partition(|voter| **voter);
+        self.voters.len() + more.len() - less.len()
+    }
+
+    fn set_voter(&mut self, key: AuthorId, voter: bool) {
+        if self.voters.contains(&key) == voter {
+            self.pending.remove(&key);
+        } else {
+            self.pending.insert(key, voter);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bft_json_crdt::identity::Keypair;
+
+    #[test]
+    fn it_takes_more_than_two_thirds_or_all_the_others() {
+        let key = |seed: usize| Keypair::from_seed(&[seed as u8; 32]).author();
+        for (count, electors, needed) in [(1, 1, 1), (2, 1, 1), (3, 2, 2), (4, 3, 3), (5, 4, 4), (6, 5, 5), (7, 6, 5)] {
+            let voters: BTreeSet<AuthorId> = (0..count).map(key).collect();
+            let office = [key(0)];
+            let electorate = Electorate::new(SetNumber(0), &voters, &office);
+            assert_eq!((electorate.electors.len(), electorate.needed), (electors, needed), "{count} voters");
+            assert_eq!(electorate.elects(&key(0)), count == 1);
+            // Two quorums of electors share more electors than a third of the voters, wherever there are four voters or more.
+            assert!(count < 4 || 3 * (2 * needed - electors) > count);
+            let stranger = Electorate::new(SetNumber(0), &voters, &[key(99)]);
+            assert_eq!(stranger.electors.len(), count);
+        }
+    }
+}
