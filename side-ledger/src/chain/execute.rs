@@ -110,6 +110,8 @@ impl Chain {
             Known::SetClose(close) => Arc::make_mut(&mut self.governance).close(&author, close.set),
             // Kinds without an effect on the ledger, and kinds that this build does not know: what they say is for whoever reads them.
             Known::Note(_) | Known::Name(_) | Known::Unknown(_) => Ok(()),
+            // The coins are on other chains; what two members say of them changes nothing here.
+            Known::SwapOffer(_) | Known::SwapAccept(_) | Known::SwapFunded(_) | Known::SwapCancel(_) => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@
 //! A further kind is a type with [`fields::Body`] in a file of its own, and a line in [`Known`].
 
 pub mod fields;
+pub mod swap;
 pub mod transfer;
 pub mod vote;
 
@@ -14,6 +15,7 @@ use bft_json_crdt::value::Value;
 use thiserror::Error;
 
 use self::fields::{Body, Fields};
+pub use self::swap::{SwapAccept, SwapCancel, SwapFunded, SwapOffer};
 pub use self::transfer::Transfer;
 pub use self::vote::{HeldBlock, MemberVote, ParameterVote, SealersVote, SetClose, VoterAsk};
 use crate::names::{Name, NameError};
@@ -147,6 +149,14 @@ known! {
     VoterAsk(VoterAsk),
     /// The sealer ends the set of voters.
     SetClose(SetClose),
+    /// The author offers a swap of coins to a member.
+    SwapOffer(SwapOffer),
+    /// The author accepts an offer.
+    SwapAccept(SwapAccept),
+    /// The author has locked the coins.
+    SwapFunded(SwapFunded),
+    /// The author withdraws from a swap.
+    SwapCancel(SwapCancel),
 }
 
 impl Transaction {

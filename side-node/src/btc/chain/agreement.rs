@@ -142,10 +142,11 @@ pub fn agree(chain: &HeaderChain, reports: &[Report]) -> Agreement {
                 agreement.heard += 1;
                 for Seen { tx, proof } in seen {
                     let txid = tx.compute_txid();
-                    let fact = agreement
-                        .facts
-                        .entry(txid)
-                        .or_insert_with(|| Fact { tx: tx.clone(), confirmation: None, shown_by: Vec::new() });
+                    let fact = agreement.facts.entry(txid).or_insert_with(|| Fact {
+                        tx: tx.clone(),
+                        confirmation: None,
+                        shown_by: Vec::new(),
+                    });
                     fact.shown_by.push(report.server.clone());
                     // A witness is not part of the id: the copy that has one is worth more, as it may show a preimage.
                     if fact.tx.total_size() < tx.total_size() {
@@ -168,7 +169,8 @@ pub fn agree(chain: &HeaderChain, reports: &[Report]) -> Agreement {
         for report in reports {
             let Ok(seen) = &report.seen else { continue };
             // Whoever has not got the block yet cannot show what is in it.
-            let reached = matches!(report.standing, Ok(Standing::OnChain { height, .. }) if height >= confirmation.height());
+            let reached =
+                matches!(report.standing, Ok(Standing::OnChain { height, .. }) if height >= confirmation.height());
             if !reached {
                 continue;
             }
@@ -208,17 +210,12 @@ mod tests {
             grown.push(&chain, header).unwrap();
         }
         chain.adopt(grown).unwrap();
-        let proof =
-            move |at: usize| InclusionProof { height: 4, position: at as u32, branch: branch(&leaves, at) };
+        let proof = move |at: usize| InclusionProof { height: 4, position: at as u32, branch: branch(&leaves, at) };
         (chain, transactions, proof)
     }
 
     fn report(server: &str, height: u32, seen: Vec<Seen>) -> Report {
-        Report {
-            server: server.into(),
-            standing: Ok(Standing::OnChain { height, behind: 6 - height }),
-            seen: Ok(seen),
-        }
+        Report { server: server.into(), standing: Ok(Standing::OnChain { height, behind: 6 - height }), seen: Ok(seen) }
     }
 
     fn objections(agreement: &Agreement) -> Vec<(&str, &Fault)> {
@@ -228,7 +225,8 @@ mod tests {
     #[test]
     fn servers_that_say_the_same_agree() {
         let (chain, txs, proof) = world();
-        let seen = || vec![Seen { tx: txs[1].clone(), proof: Some(proof(1)) }, Seen { tx: transaction(9), proof: None }];
+        let seen =
+            || vec![Seen { tx: txs[1].clone(), proof: Some(proof(1)) }, Seen { tx: transaction(9), proof: None }];
         let agreement = agree(&chain, &[report("a", 6, seen()), report("b", 5, seen())]);
         assert!(agreement.is_unanimous(), "{:?}", agreement.objections);
         assert_eq!(agreement.behind, 1);
@@ -244,15 +242,10 @@ mod tests {
         let shown = vec![Seen { tx: txs[1].clone(), proof: Some(proof(1)) }];
         let unconfirmed = vec![Seen { tx: txs[1].clone(), proof: None }];
         let txid = txs[1].compute_txid();
-        let agreement = agree(
-            &chain,
-            &[report("a", 6, vec![]), report("b", 6, shown.clone()), report("c", 6, unconfirmed)],
-        );
+        let agreement =
+            agree(&chain, &[report("a", 6, vec![]), report("b", 6, shown.clone()), report("c", 6, unconfirmed)]);
         assert!(agreement.facts[&txid].confirmation.is_some());
-        assert_eq!(
-            objections(&agreement),
-            [("a", &Fault::Withholds(txid)), ("c", &Fault::Unconfirmed(txid))]
-        );
+        assert_eq!(objections(&agreement), [("a", &Fault::Withholds(txid)), ("c", &Fault::Unconfirmed(txid))]);
         // Who has not reached the block cannot have it.
         let agreement = agree(&chain, &[report("a", 4, vec![]), report("b", 6, shown.clone())]);
         assert_eq!(objections(&agreement), [("a", &Fault::Withholds(txid))]);
@@ -287,11 +280,8 @@ mod tests {
     fn servers_that_do_not_answer_or_are_elsewhere_object() {
         let (chain, _, _) = world();
         let silent = Report { server: "a".into(), standing: Err("no answer".into()), seen: Err("no answer".into()) };
-        let fork = Report {
-            server: "b".into(),
-            standing: Ok(Standing::OnFork { shared: 2, height: 6 }),
-            seen: Ok(vec![]),
-        };
+        let fork =
+            Report { server: "b".into(), standing: Ok(Standing::OnFork { shared: 2, height: 6 }), seen: Ok(vec![]) };
         let agreement = agree(&chain, &[silent, fork]);
         assert_eq!(
             objections(&agreement),
