@@ -7,6 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::btc::settings::Layer;
 use crate::error::CommandError;
 
 /// The environment variable that names the relay.
@@ -18,7 +19,7 @@ pub const DEFAULT_LOG: &str = "warn";
 /// Most bytes of a configuration file: it holds a few lines.
 const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// The keys that a configuration file may have.
-const KEYS: [&str; 2] = ["relay", "log"];
+const KEYS: [&str; 3] = ["relay", "log", "bitcoin"];
 
 /// What a new node's `config.toml` says: nothing, with an example of everything.
 pub const TEMPLATE: &str = "\
@@ -29,15 +30,29 @@ pub const TEMPLATE: &str = "\
 
 # What is logged to stderr: error, warn, info, debug, trace, or a filter like \"warn,side_node=debug\".
 # log = \"warn\"
+
+# Which Bitcoin network the wallet is on: mutinynet, signet, testnet4, regtest (a devnet) or bitcoin (real money).
+# bitcoin.network = \"mutinynet\"
+
+# Where the Esplora servers of that network are; the wallet asks the first one.
+# bitcoin.esplora = [\"https://mutinynet.com/api\"]
+
+# What is paid for a payment, in sats a virtual byte. Without it, the server's estimate is followed, within bounds.
+# bitcoin.fee_rate = 1.0
+
+# How many confirmations a payment is waited for.
+# bitcoin.confirmations = 1
 ";
 
 /// What a configuration file says; `None` where it says nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConfigFile {
     /// The relay's address.
     pub relay: Option<String>,
     /// The log filter.
     pub log: Option<String>,
+    /// What it says of Bitcoin.
+    pub bitcoin: Layer,
 }
 
 impl ConfigFile {
@@ -71,6 +86,14 @@ impl ConfigFile {
             let slot = match key.as_str() {
                 "relay" => &mut config.relay,
                 "log" => &mut config.log,
+                "bitcoin" => {
+                    let toml::Value::Table(table) = value else {
+                        let hint = "write its keys like this: bitcoin.network = \"mutinynet\"".to_owned();
+                        return Err((format!("bitcoin is a section, not {}", value.type_str()), Some(hint)));
+                    };
+                    config.bitcoin = Layer::from_toml(table)?;
+                    continue;
+                }
                 unknown => {
                     let hint = match nearest(unknown, KEYS) {
                         Some(known) => format!("did you mean {known:?}?"),
@@ -146,6 +169,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::btc::settings::BtcSettings;
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
@@ -173,11 +197,22 @@ mod tests {
         let config = ConfigFile::parse(&uncommented).unwrap();
         assert_eq!(config.relay.as_deref(), Some(DEFAULT_RELAY));
         assert_eq!(config.log.as_deref(), Some(DEFAULT_LOG));
+        let settings = BtcSettings::resolve(&[config.bitcoin], false).unwrap();
+        assert_eq!(settings, BtcSettings { fee_rate: settings.fee_rate, ..BtcSettings::resolve(&[], false).unwrap() });
+        assert!(settings.fee_rate.is_some());
+    }
+
+    #[test]
+    fn keys_of_the_wallet_are_checked_as_all_others() {
+        let (message, hint) = ConfigFile::parse("[bitcoin]\nnetwrok = \"signet\"").unwrap_err();
+        assert_eq!(message, "unknown key \"bitcoin.netwrok\"");
+        assert_eq!(hint.unwrap(), "did you mean \"bitcoin.network\"?");
+        assert!(ConfigFile::parse("bitcoin = 1").unwrap_err().0.contains("a section"));
     }
 
     #[test]
     fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
-        let file = ConfigFile { relay: Some("ws://file:1".into()), log: None };
+        let file = ConfigFile { relay: Some("ws://file:1".into()), ..ConfigFile::default() };
         let relay = |flag: Option<&str>, file: &ConfigFile, known: &[String]| {
             Settings::resolve(flag.map(str::to_owned), 0, file.clone(), known).unwrap().relay
         };

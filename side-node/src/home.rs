@@ -8,6 +8,8 @@
 //!     config.toml
 //!     group             the invitation to its group
 //!     keys/node.key     the secret seed                           0700/0600
+//!     keys/bitcoin.seed the Bitcoin wallet's words                     0600
+//!     btc/NETWORK/      the wallet and the swaps on a network (see btc::wallet)
 //!     side.sqlite       changes, blocks, indexes
 //!     lock              held by the running process
 //!     control.sock      the running process listens here
@@ -120,6 +122,16 @@ impl NodeHome {
     /// The invitation to the node's group: what it was founded on and where its relays are.
     pub fn group_file(&self) -> PathBuf {
         self.path.join("group")
+    }
+
+    /// The words of the Bitcoin wallet.
+    pub fn seed_file(&self) -> PathBuf {
+        self.path.join("keys").join("bitcoin.seed")
+    }
+
+    /// What belongs to Bitcoin, with a folder for each network.
+    pub fn btc_folder(&self) -> PathBuf {
+        self.path.join("btc")
     }
 
     /// The configuration.

@@ -2,6 +2,23 @@
 //!
 //! A server (Esplora) is asked for the chain and trusted with as little as can be: what it says is checked in [`chain`].
 //! [`htlc`] holds the rules of a swap as a value, without clock, socket or file.
+//!
+//! - [`network`], [`amount`], [`fees`] — which chain, how much, at what cost
+//! - [`esplora`] — a server, with limits on what it can do to us
+//! - [`seed`], [`wallet`], [`scan`], [`sync`] — keys, coins, and how the one learns of the other
+//! - [`confirm`] — how deep a transaction lies
+//! - [`settings`], [`qr`] — what people say and see
 
+pub mod amount;
 pub mod chain;
+pub mod confirm;
+pub mod esplora;
+pub mod fees;
 pub mod htlc;
+pub mod network;
+pub mod qr;
+pub mod scan;
+pub mod seed;
+pub mod settings;
+pub mod sync;
+pub mod wallet;
