@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::control::{CONTROL_VERSION, MAX_RESPONSE_BYTES, Request, Response, Verb};
+use super::control::{CONTROL_VERSION, MAX_RESPONSE_BYTES, Request, Response, UNKNOWN_OUTCOME, Verb};
 use crate::error::CommandError;
 use crate::home::NodeHome;
 
 /// How long a node may take to answer: a digest over millions of changes on a loaded machine takes seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks the running node. `None` if none is running.
+/// Asks the running node. `None` if none is running. An error that [is busy](CommandError::is_busy) comes from a node that is stopping and has not
+/// taken the request: ask again.
 pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
     let path = home.control_socket();
     let stream = match UnixStream::connect(&path) {
@@ -26,14 +27,20 @@ pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>
             return Err(CommandError::io(format!("cannot reach the node through {}", path.display()), &error));
         }
     };
+    let only_reads = verb.only_reads();
     let response =
         exchange(&stream, &Request { version: CONTROL_VERSION, verb }).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 CommandError::remote(format!("node {:?} does not answer", home.name()))
                     .hint("see its console and its log")
             }
-            _ => CommandError::remote(format!("node {:?} broke off: {error}", home.name()))
-                .hint("it has probably stopped; try again"),
+            _ => {
+                let broke_off = CommandError::remote(format!("node {:?} broke off: {error}", home.name()));
+                match only_reads {
+                    true => broke_off.hint("it has probably stopped; try again").busy(),
+                    false => broke_off.hint(UNKNOWN_OUTCOME),
+                }
+            }
         })?;
     match response {
         Response::Ok(value) => serde_json::from_value(value)

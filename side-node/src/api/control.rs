@@ -21,6 +21,10 @@ pub const MAX_RESPONSE_BYTES: u64 = 1 << 30;
 /// Most connections at once: shells and scripts of one user. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 32;
 
+/// What to do when a node stopped between taking a request that writes and answering it.
+pub const UNKNOWN_OUTCOME: &str =
+    "it may have been written all the same: look at side-node history before you repeat it";
+
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -52,6 +56,16 @@ pub enum Verb {
     Peers,
 }
 
+impl Verb {
+    /// Whether it changes nothing, so that asking again does no harm.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::History { .. } | Self::Status | Self::Peers => true,
+            Self::Note { .. } => false,
+        }
+    }
+}
+
 /// What comes back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +85,9 @@ pub struct WireError {
     pub message: String,
     /// The next step to take.
     pub hint: Option<String>,
+    /// Whether the node only cannot answer now, so that the same request may be repeated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub busy: bool,
 }
 
 impl From<CommandError> for WireError {
@@ -79,6 +96,7 @@ impl From<CommandError> for WireError {
             kind: error.blame().label().to_owned(),
             message: error.message().to_owned(),
             hint: error.next_step().map(str::to_owned),
+            busy: error.is_busy(),
         }
     }
 }
@@ -91,6 +109,7 @@ impl From<WireError> for CommandError {
             "bug" => CommandError::bug(error.message),
             _ => CommandError::user(error.message),
         };
+        let command_error = if error.busy { command_error.busy() } else { command_error };
         match error.hint {
             Some(hint) => command_error.hint(hint),
             None => command_error,

@@ -28,7 +28,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::control::Verb;
+use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
 use crate::config::{ConfigFile, Settings};
 use crate::error::CommandError;
@@ -99,10 +99,12 @@ pub struct Mailbox {
 impl Mailbox {
     /// Asks a verb; the answer is in the form that the control protocol gives.
     pub async fn ask(&self, verb: Verb) -> Result<serde_json::Value, CommandError> {
-        let stopped = || CommandError::remote("the node is stopping").hint("start it again and repeat the command");
+        let stopping = || CommandError::remote("the node is stopping");
+        let not_taken = || stopping().hint("start it again and repeat the command").busy();
+        let unanswered = if verb.only_reads() { not_taken() } else { stopping().hint(control::UNKNOWN_OUTCOME) };
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask { verb, reply }).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        self.asks.send(Ask { verb, reply }).await.map_err(|_| not_taken())?;
+        answer.await.map_err(|_| unanswered)?
     }
 
     async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {

@@ -173,6 +173,38 @@ fn sigterm_gives_the_terminal_back() {
     assert_eq!(home.history("node1").notes(), ["before"]);
 }
 
+/// Stands in for a node that stops after it has taken a request and before it has answered it.
+fn ends_instead_of_answering(home: &Home, name: &str) -> std::thread::JoinHandle<()> {
+    let path = home.node(name).join("control.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    std::thread::spawn(move || {
+        let (stream, _) = socket.accept().expect("somebody asks");
+        let mut request = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(&stream), &mut request).expect("a request");
+        std::fs::remove_file(&path).expect("the socket is there");
+    })
+}
+
+#[test]
+fn who_asks_a_node_that_is_ending_is_answered_from_its_folder() {
+    let home = Home::new("ws://127.0.0.1:1");
+    home.init("node1");
+    let ending = ends_instead_of_answering(&home, "node1");
+    assert!(home.status("node1")["pid"].is_null(), "the stopped node's folder answers");
+    ending.join().expect("it was asked");
+}
+
+#[test]
+fn a_note_that_a_node_took_and_did_not_answer_is_not_repeated() {
+    let home = Home::new("ws://127.0.0.1:1");
+    home.init("node1");
+    let ending = ends_instead_of_answering(&home, "node1");
+    let error = home.fails(3, &["note", "node1", "once"]);
+    assert!(error.contains("it may have been written all the same"), "{error}");
+    ending.join().expect("it was asked");
+    assert!(home.history("node1").notes().is_empty());
+}
+
 #[test]
 fn without_a_relay_a_node_says_so_and_keeps_what_is_typed() {
     // A port that was free a moment ago: nobody listens there.

@@ -24,18 +24,20 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two attempts at a busy folder.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks the running node, or, if it is stopped, its folder. A folder that is busy belongs to a node that is about to listen, or to another command:
-/// then this waits.
+/// Asks the running node, or, if it is stopped, its folder. A folder that is busy belongs to a node that is about to listen, or about to end, or to
+/// another command: then this waits.
 fn ask<T: DeserializeOwned>(globals: &Globals, name: &Name, verb: Verb) -> Result<T, CommandError> {
     let root = globals.root()?;
     let home = root.node(name.as_str());
     home.require()?;
     let deadline = Instant::now() + BUSY_PATIENCE;
     let value = loop {
-        if let Some(answer) = client::ask(&home, verb.clone())? {
-            return Ok(answer);
-        }
-        match offline::answer(&root, &home, verb.clone()) {
+        let answer = match client::ask::<serde_json::Value>(&home, verb.clone()) {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => offline::answer(&root, &home, verb.clone()),
+            Err(error) => Err(error),
+        };
+        match answer {
             Err(error) if error.is_busy() && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
             other => break other?,
         }
