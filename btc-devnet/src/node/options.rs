@@ -20,6 +20,8 @@ pub struct Options {
     /// clock from there. Bitcoin Core refuses blocks more than two hours ahead of the system's clock: a test that moves the
     /// clock by days starts that much earlier. A chain that exists already goes on at its tip's time if that is later.
     pub start_time: Option<u32>,
+    /// How much memory the mempool may take, in bytes. `None`: Core's 300 MB. A test of eviction wants less.
+    pub mempool_bytes: Option<usize>,
 }
 
 /// Coins that a new chain starts with: the rewards of its first blocks, 50 BTC each.
