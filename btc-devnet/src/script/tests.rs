@@ -1,19 +1,17 @@
-//! The interpreter against the test vectors that Bitcoin Core ships with its sources, and against Core's own code.
+//! The interpreter against the test vectors that Bitcoin Core ships with its sources.
 
-use std::{cell::RefCell, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use bitcoin::{
-    Amount, OutPoint, ScriptBuf, Sequence, TapLeafHash, Transaction, TxIn, TxOut, Witness,
+    Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness,
     absolute::LockTime,
-    hashes::Hash,
     key::{Secp256k1, UntweakedPublicKey},
-    sighash::SighashCache,
     taproot::{LeafVersion, TaprootBuilder},
     transaction::Version,
 };
 use serde_json::Value;
 
-use super::{Flags, ScriptError, TransactionChecker, number, reader, verify};
+use super::{Flags, ScriptError, number, reader};
 
 /// Opcode names in Core's spelling, from OP_NOP (0x61) on.
 const NAMES: &str = "NOP VER IF NOTIF VERIF VERNOTIF ELSE ENDIF VERIFY RETURN TOALTSTACK FROMALTSTACK 2DROP 2DUP 3DUP \
