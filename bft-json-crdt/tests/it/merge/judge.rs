@@ -49,8 +49,18 @@ fn base() -> (Peer, Rc<Written>) {
     (peer, written)
 }
 
-/// Judges a change that another author writes behind the base; the builder gets the source that names it.
+/// Judges a change that another author writes behind the base; the builder gets the source that names it. A load, which applies without judging the whole
+/// before, must come to the same verdict for the same reason.
 fn judged(build: impl Fn(&mut OpsBuilder, Source)) -> Result<(), InvalidReason> {
+    let (result, loaded) = judged_and_loaded(build);
+    assert_eq!(loaded, result, "a load judges as everybody else");
+    result
+}
+
+/// The verdict of everybody, and that of a load, which may find another one of several reasons first.
+fn judged_and_loaded(
+    build: impl Fn(&mut OpsBuilder, Source),
+) -> (Result<(), InvalidReason>, Result<(), InvalidReason>) {
     let (mut peer, written) = base();
     let before = (peer.view(), peer.log.len());
     let mut builder = OpsBuilder::new();
@@ -59,12 +69,18 @@ fn judged(build: impl Fn(&mut OpsBuilder, Source)) -> Result<(), InvalidReason> 
     let ops = builder.finish();
     let encoded = ops.encode().expect("the form is good");
     assert_eq!(Ops::decode(1, &encoded), Ok(ops.clone()));
+    let (mut loading, _) = base();
+    let index = loading.graph.add(&loading.next(2, ops.clone()));
+    let loaded = loading.document.apply_or_spoil(&loading.graph, index, &mut ops.clone());
     let result = peer.write_ops(2, ops).map(drop);
+    if result.is_ok() {
+        assert_eq!(loading.view(), peer.view());
+    }
     if result.is_err() {
         assert_eq!((peer.view(), peer.log.len()), before, "an invalid change leaves the document as it was");
         peer.document.debug_check();
     }
-    result
+    (result, loaded)
 }
 
 #[test]
@@ -237,13 +253,14 @@ fn a_container_beyond_the_depth_limit_is_invalid() {
 
 #[test]
 fn the_least_reason_is_the_verdict() {
-    let result = judged(|builder, source| {
+    let (result, loaded) = judged_and_loaded(|builder, source| {
         let beyond = (0..=MAX_DEPTH).fold(ROOT, |map, _| key(builder, map, "d", Kind::Map));
         builder.push(Unit::Ensure(beyond)).unwrap();
         builder.push(Unit::Delete { target: Ref { source, offset: 6 } }).unwrap();
         builder.push(Unit::Delete { target: Ref { source, offset: 99 } }).unwrap();
     });
     assert_eq!(result, Err(InvalidReason::Reference));
+    assert!(loaded.is_err());
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    fn add(&mut self, change: &Written) -> ChangeIdx {
+    pub(super) fn add(&mut self, change: &Written) -> ChangeIdx {
         let index = ChangeIdx(self.nodes.len() as u32);
         let previous = change.previous.as_ref().map(|previous| self.by_id[&previous.id]);
         let continues = previous.filter(|previous| self.nodes.iter().all(|node| node.previous != Some(*previous)));
