@@ -25,10 +25,16 @@ use crate::identity::{AuthorId, Signature, signed_bytes};
 /// Claims in one batch check. The buckets of the multiplication are summed once a batch, whatever its size, and beyond this they weigh little; what is held meanwhile is
 /// half a kilobyte a claim.
 const BATCH: usize = 4096;
+/// Fewest points for which the library multiplies by buckets (Pippenger) instead of by a table for each point (Straus).
+const BUCKETS: usize = 190;
+/// Claims in a batch that is multiplied by tables: with the base and one author 64 points. More of them no longer fit the nearest caches, and the vector in which
+/// the library gathers 1,280 bytes a point doubles at 65: measured, 80 points cost a microsecond a point more than 64.
+const TABLES: usize = 62;
 /// Up to this many claims are checked one by one: a batch is not faster.
 const SINGLY: usize = 3;
-/// Fewest claims for which a further thread is started: they take some milliseconds, a thread some tens of microseconds.
-const FOR_A_THREAD: usize = 256;
+/// Fewest claims for a thread. They take some milliseconds, the thread some tens of microseconds; and the multiplication of a batch of 500 costs a tenth more a claim
+/// than that of 1,000 (3 to 4 % of the whole check), below that soon more: threads shall save time, not cost work.
+const FOR_A_THREAD: usize = 500;
 /// Domain of the hash that seeds the batch coefficients; local to the process, never carried.
 const COEFFICIENTS_DOMAIN: &[u8] = b"side/1/batch-coefficients\0";
 
@@ -51,8 +57,9 @@ pub struct Claim<'a> {
 }
 
 /// Judges many changes' signatures at once, one answer a claim, in order; the answers equal those of [`verify`]. Claims under one author
-/// share most of the work (about 6 µs each in large batches). k bad signatures among n cost O(k log n) further batch checks of
-/// shrinking size.
+/// share most of the work (about 6 µs each in large batches with AVX-512, 7 with AVX2). k bad signatures among n cost O(k log n) further batch checks of
+/// shrinking size: one bad one makes the batch weigh three times as much at most,
+/// and where all are bad the search costs about what the single checks do that it ends with.
 pub fn verify_changes(claims: &[Claim<'_>]) -> Vec<bool> {
     let mut verdicts = vec![true; claims.len()];
     verify_into(claims, &mut verdicts);
@@ -95,13 +102,18 @@ pub fn verify_changes_on(threads: usize, claims: &[Claim<'_>]) -> Vec<bool> {
 
 /// `verdicts` are all true before.
 fn verify_into(claims: &[Claim<'_>], verdicts: &mut [bool]) {
-    // Batches of like size: a small last one would cost more a claim.
-    let size = claims.len().div_ceil(claims.len().div_ceil(BATCH).max(1)).max(1);
+    let size = batch_size(claims.len());
     for (claims, verdicts) in claims.chunks(size).zip(verdicts.chunks_mut(size)) {
         let mut batch = Batch::new(claims, verdicts);
         let all = 0..batch.items.len();
         batch.check(all, verdicts, false);
     }
+}
+
+/// How many claims each batch takes, of so many. Batches are of like size: a small last one would cost more a claim.
+fn batch_size(claims: usize) -> usize {
+    let most = if claims < BUCKETS { TABLES } else { BATCH };
+    claims.div_ceil(claims.div_ceil(most).max(1)).max(1)
 }
 
 /// A claim that may be good: its parts in the form in which they are reckoned with.
@@ -121,6 +133,9 @@ struct Batch {
     authors: Vec<EdwardsPoint>,
     items: Vec<Item>,
     coefficients: Coefficients,
+    /// Items weighed by the batch equation, once for each time, and those checked alone.
+    #[cfg(test)]
+    work: [usize; 2],
 }
 
 impl Batch {
@@ -157,13 +172,23 @@ impl Batch {
                 None => verdicts[position] = false,
             }
         }
-        Self { authors, items, coefficients: Coefficients::new(seed) }
+        Self {
+            authors,
+            items,
+            coefficients: Coefficients::new(seed),
+            #[cfg(test)]
+            work: [0; 2],
+        }
     }
 
     /// Judges a range of the items; `known_bad` says that at least one of them is bad. The depth of the recursion is the logarithm of [`BATCH`]. Answers
     /// whether all are good.
     fn check(&mut self, range: std::ops::Range<usize>, verdicts: &mut [bool], known_bad: bool) -> bool {
         if range.len() <= SINGLY {
+            #[cfg(test)]
+            {
+                self.work[1] += range.len();
+            }
             let mut all = true;
             for item in &self.items[range] {
                 let good = item.is_good(&self.authors[item.author as usize]);
@@ -185,6 +210,10 @@ impl Batch {
     /// Whether `[8](Σ [z]R + Σ [z k]A − [Σ z s]B)` is the neutral element, for random z.
     fn is_good(&mut self, range: std::ops::Range<usize>) -> bool {
         let items = &self.items[range];
+        #[cfg(test)]
+        {
+            self.work[0] += items.len();
+        }
         let mut of_base = Wide::default();
         let mut of_authors = vec![Wide::default(); self.authors.len()];
         let mut coefficients = Vec::with_capacity(items.len());
@@ -467,6 +496,72 @@ mod tests {
         }
         assert_eq!(verify_changes(&[]), Vec::<bool>::new());
         assert_eq!(verify_changes(&claims[..2]), [false, false]);
+    }
+
+    /// One author's claims over these ids, of which those at `bad` are not good.
+    fn claims<'a>(ids: &'a [[u8; 32]], bad: &dyn Fn(usize) -> bool) -> Vec<Claim<'a>> {
+        let keypair = Keypair::from_seed(&[4; 32]);
+        let claim = |(n, message): (usize, &'a [u8; 32])| {
+            let mut signature = keypair.sign(CHANGE_SIGNATURE_DOMAIN, message);
+            signature.0[33] ^= u8::from(bad(n));
+            Claim { author: keypair.author(), message, signature }
+        };
+        ids.iter().enumerate().map(claim).collect()
+    }
+
+    fn ids(count: usize) -> Vec<[u8; 32]> {
+        (0..count).map(|n| crate::hash::hash("test", &n.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn every_claim_is_judged_whatever_size_the_batches_have() {
+        let ids = ids(2 * TABLES + BUCKETS);
+        let sizes =
+            [1, SINGLY, SINGLY + 1, TABLES, TABLES + 1, 2 * TABLES + 1, BUCKETS - 2, BUCKETS - 1, BUCKETS, BUCKETS + 1];
+        for size in sizes {
+            for bad in [0, size / 2, size - 1] {
+                let verdicts = verify_changes(&claims(&ids[..size], &|n| n == bad));
+                assert_eq!(verdicts.iter().filter(|good| !**good).count(), 1, "{bad} of {size}");
+                assert!(!verdicts[bad], "{bad} of {size}");
+            }
+        }
+        for size in (1..2 * BUCKETS).chain((BATCH - 2..3 * BATCH).step_by(17)) {
+            let batch = batch_size(size);
+            assert!(batch <= if size < BUCKETS { TABLES } else { BATCH });
+            // None is much smaller than the others, and those that can use buckets do.
+            let batches = size.div_ceil(batch);
+            assert!(batch * batches < size + batches && (size < BUCKETS || batch >= BUCKETS), "{batch} for {size}");
+        }
+    }
+
+    #[test]
+    fn the_search_for_bad_signatures_is_bounded() {
+        const COUNT: usize = 1024;
+        let ids = ids(COUNT);
+        let work = |bad: &dyn Fn(usize) -> bool| {
+            let claims = claims(&ids, bad);
+            let mut verdicts = vec![true; COUNT];
+            let mut batch = Batch::new(&claims, &mut verdicts);
+            assert!(batch.items.len() == COUNT, "all have a good form");
+            batch.check(0..COUNT, &mut verdicts, false);
+            assert!(verdicts.iter().enumerate().all(|(n, good)| *good != bad(n)));
+            batch.work
+        };
+        assert_eq!(work(&|_| false), [COUNT, 0]);
+        // The whole, then both halves, both quarters and so on.
+        for bad in [0, 1, COUNT / 2 - 1, COUNT / 2, COUNT - 1] {
+            let [weighed, alone] = work(&|n| n == bad);
+            assert!(weighed <= 3 * COUNT && alone <= 2 * SINGLY, "{weighed} and {alone} for {bad}");
+        }
+        // Where the left half is good, the right one is not weighed as a whole.
+        assert!(work(&|n| n == COUNT - 1)[0] < 2 * COUNT);
+        // Each item at most once a level, of which there are as many as halvings from all down to single checks.
+        let levels = (COUNT / SINGLY).ilog2() as usize + 1;
+        for every in [1, 2, 7, 64] {
+            let [weighed, alone] = work(&|n| n % every == 0);
+            let most = levels.min((COUNT / every).ilog2() as usize + 3) * COUNT;
+            assert!(weighed <= most && alone <= COUNT, "{weighed} of {most} where every {every} is bad");
+        }
     }
 
     #[test]
