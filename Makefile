@@ -1,7 +1,7 @@
 # Side: everything a person needs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers bench-curves fuzz prereqs
+.PHONY: help demo test lint bench bench-peers bench-curves bench-signatures fuzz prereqs
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench-peers: prereqs ## the CRDT beside loro, yrs, automerge, diamond-types, col
 
 bench-curves: prereqs ## what operations cost at 1,000 to 1,000,000 of them, ordinary and hostile (MOST=100000 stops there)
 	@MOST="$(MOST)" WRITE="$(WRITE)" scripts/bench-curves.sh
+
+bench-signatures: prereqs ## what checking a signature costs by batch size, beside ed25519-zebra and ed25519-dalek
+	@scripts/bench-signatures.sh
 
 fuzz: prereqs ## every fuzz target, one minute each (SECONDS_EACH=600 for longer); needs cargo-fuzz
 	@scripts/fuzz.sh

@@ -1,5 +1,5 @@
 //! bft-json-crdt beside the fast CRDTs that trust their peers. Programs: `peers` (the table), `curves` (cost against size), `agree` (diamond-types as
-//! an oracle for text).
+//! an oracle for text), `signatures` (checking them, beside the libraries' own batch checks).
 //!
 //! ```text
 //! measure   CPU time over all threads, peak heap       trace, generate   what is played: recordings, or such as them
