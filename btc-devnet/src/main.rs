@@ -1,3 +1,7 @@
-//! `btc-devnet`: one command, a funded chain.
+//! `btc-devnet`: one command, a funded chain; see [`btc_devnet::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    btc_devnet::cli::main()
+}
