@@ -6,11 +6,13 @@ use std::{
 };
 
 use bitcoin::{
-    Amount, Block, BlockHash, EcdsaSighashType, OutPoint, Script, ScriptBuf, Sequence, TapSighashType, Transaction,
-    TxIn, TxOut, Txid, Witness,
+    Amount, Block, BlockHash, CompactTarget, EcdsaSighashType, OutPoint, Script, ScriptBuf, Sequence, TapSighashType,
+    Target, Transaction, TxIn, TxMerkleNode, TxOut, Txid, Witness,
     absolute::LockTime,
+    block::Header,
     hashes::Hash,
     key::{Keypair, PublicKey, Secp256k1, TapTweak},
+    script::{Builder, PushBytesBuf},
     secp256k1::{All, Message, SecretKey},
     sighash::{Prevouts, SighashCache},
     transaction::Version,
@@ -132,10 +134,74 @@ pub(crate) fn coins_of(node: &Node, heights: std::ops::RangeInclusive<u32>) -> V
     blocks
 }
 
+/// The next block with these transactions, as the node itself would build it; it claims the subsidy and no fees.
+pub(crate) fn next_block(node: &Node, transactions: Vec<Transaction>) -> Block {
+    let tip = node.tip();
+    let height = tip.height + 1;
+    let coinbase = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn {
+            previous_output: OutPoint::null(),
+            script_sig: Builder::new().push_int(i64::from(height)).push_int(0).into_script(),
+            sequence: Sequence::MAX,
+            witness: Witness::from_slice(&[[0u8; 32]]),
+        }],
+        output: vec![
+            TxOut {
+                value: Amount::from_sat(5_000_000_000 >> (height / 150)),
+                script_pubkey: ScriptBuf::new_op_return([]),
+            },
+            TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new() },
+        ],
+    };
+    let mut block = Block {
+        header: Header {
+            version: bitcoin::block::Version::from_consensus(0x2000_0000),
+            prev_blockhash: tip.hash,
+            merkle_root: TxMerkleNode::all_zeros(),
+            time: node.time().max(tip.median_time_past + 1),
+            bits: CompactTarget::from_consensus(0x207f_ffff),
+            nonce: 0,
+        },
+        txdata: std::iter::once(coinbase).chain(transactions).collect(),
+    };
+    commit(&mut block);
+    block
+}
+
+/// Makes witness commitment, merkle root and work fit the block's transactions.
+pub(crate) fn commit(block: &mut Block) {
+    if let Some(root) = block.witness_root() {
+        let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
+        let mut data = PushBytesBuf::from([0xaa, 0x21, 0xa9, 0xed]);
+        data.extend_from_slice(commitment.as_byte_array()).expect("short");
+        let output = block.txdata[0].output.last_mut().expect("the coinbase's last output is for the commitment");
+        output.script_pubkey = ScriptBuf::new_op_return(data);
+    }
+    block.header.merkle_root = block.compute_merkle_root().expect("transactions");
+    solve(block);
+}
+
+/// Does the work that regtest asks for, whatever the header says.
+pub(crate) fn solve(block: &mut Block) {
+    let target = Target::from_compact(CompactTarget::from_consensus(0x207f_ffff));
+    while !target.is_met_by(block.block_hash()) {
+        block.header.nonce += 1;
+    }
+}
+
+/// Whether Core's words `said` are this reason, with or without a detail.
+pub(crate) fn is_reason(said: &str, reason: &str) -> bool {
+    said.strip_prefix(reason).is_some_and(|rest| rest.is_empty() || rest.starts_with(", "))
+}
+
 /// What an observer has heard, added up.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Heard {
     pub(crate) chain: Vec<BlockHash>,
+    /// What each block of the chain spends.
+    spent: Vec<Vec<(OutPoint, TxOut)>>,
     pub(crate) coins: BTreeMap<OutPoint, TxOut>,
     pub(crate) mempool: BTreeSet<Txid>,
     pub(crate) departures: Vec<(Txid, Departure)>,
@@ -147,6 +213,30 @@ pub(crate) struct Heard {
 pub(crate) struct Model(pub(crate) Arc<Mutex<Heard>>);
 
 impl Model {
+    /// Takes in a block without being told what it spends.
+    pub(crate) fn replay(&mut self, block: &Block, height: u32) {
+        let spent: Vec<Vec<Coin>> = {
+            let heard = self.0.lock().expect("no panic");
+            let mut inside = BTreeMap::new();
+            let mut rows = Vec::new();
+            for (index, transaction) in block.txdata.iter().enumerate() {
+                if index > 0 {
+                    let row = transaction.input.iter().map(|input| {
+                        let output = heard.coins.get(&input.previous_output).or(inside.get(&input.previous_output));
+                        Coin { output: output.cloned().expect("the coin exists"), height: 0, coinbase: false }
+                    });
+                    rows.push(row.collect());
+                }
+                let txid = transaction.compute_txid();
+                for (vout, output) in (0u32..).zip(&transaction.output) {
+                    inside.insert(OutPoint { txid, vout }, output.clone());
+                }
+            }
+            rows
+        };
+        self.connected(block, height, &spent);
+    }
+
     pub(crate) fn heard(&self) -> Heard {
         self.0.lock().expect("no panic").clone()
     }
@@ -161,11 +251,13 @@ impl Observer for Model {
         }
         heard.chain.push(block.block_hash());
         assert_eq!(spent.len(), block.txdata.len() - 1);
+        let mut gone = Vec::new();
         for (index, transaction) in block.txdata.iter().enumerate() {
             if index > 0 {
                 assert_eq!(spent[index - 1].len(), transaction.input.len());
                 for (input, coin) in transaction.input.iter().zip(&spent[index - 1]) {
                     assert_eq!(heard.coins.remove(&input.previous_output).as_ref(), Some(&coin.output));
+                    gone.push((input.previous_output, coin.output.clone()));
                 }
             }
             let txid = transaction.compute_txid();
@@ -173,13 +265,15 @@ impl Observer for Model {
                 heard.coins.insert(OutPoint { txid, vout }, output.clone());
             }
         }
+        heard.spent.push(gone);
     }
 
     fn disconnected(&mut self, block: &Block, height: u32) {
         let mut heard = self.0.lock().expect("no panic");
         assert_eq!(heard.chain.len(), height as usize + 1);
         assert_eq!(heard.chain.pop(), Some(block.block_hash()));
-        // Coins are checked against a fresh replay where that matters.
+        let spent = heard.spent.pop().expect("a row for each block");
+        heard.coins.extend(spent);
         for transaction in &block.txdata {
             let txid = transaction.compute_txid();
             for vout in 0..transaction.output.len() as u32 {
