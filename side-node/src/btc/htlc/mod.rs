@@ -11,7 +11,9 @@
 //! - [`transactions`]: claim and refund, their weight, fees and signatures
 //! - [`witness`]: what a spend of the lock says: which branch it took, and the preimage
 //! - [`swap`]: one swap's life as a state machine: events in, durable state and effects out
+//! - [`atomic`]: an atomic swap between two chains, from two of them
 
+pub mod atomic;
 pub mod margins;
 pub mod script;
 pub mod secrets;
@@ -22,3 +24,5 @@ pub mod witness;
 
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod sim;

@@ -80,7 +80,7 @@ pub struct Spend {
     pub transaction: Transaction,
     /// What it pays to the miner.
     pub fee: Amount,
-    /// The same by weight, from the predicted weight.
+    /// The same by size, from the predicted weight.
     pub rate: FeeRate,
 }
 
@@ -145,7 +145,7 @@ impl SpendPlan<'_> {
             output: vec![TxOut { value: left, script_pubkey: self.payout.clone() }],
         };
         transaction.input[0].witness = self.witness(&transaction, branch, preimage, key);
-        let rate = fee.div_by_weight_floor(self.weight(branch)).unwrap_or(MAX_FEE_RATE);
+        let rate = rate_within(fee, self.weight(branch));
         Ok(Spend { transaction, fee, rate })
     }
 
@@ -220,9 +220,18 @@ pub fn weight(lock: &LockScript, branch: Branch, payout_bytes: usize) -> Weight 
     predict_weight([InputWeightPrediction::new(0, elements)], [payout_bytes])
 }
 
-/// The fee at this rate, rounded up to a whole sat.
+/// The fee at this rate, rounded up to a whole sat. Relays and estimates reckon in whole virtual bytes, so that this does, too.
 pub fn fee_at(rate: FeeRate, weight: Weight) -> Amount {
-    rate.checked_mul_by_weight(weight).unwrap_or(Amount::MAX_MONEY)
+    rate.checked_mul_by_weight(whole_vbytes(weight)).unwrap_or(Amount::MAX_MONEY)
+}
+
+/// The highest rate at which the fee stays within `most`.
+pub fn rate_within(most: Amount, weight: Weight) -> FeeRate {
+    most.div_by_weight_floor(whole_vbytes(weight)).unwrap_or(FeeRate::ZERO)
+}
+
+fn whole_vbytes(weight: Weight) -> Weight {
+    Weight::from_wu(weight.to_wu().div_ceil(4).saturating_mul(4))
 }
 
 /// The outputs of a transaction that pay to the lock's script, by their number, whatever they hold.

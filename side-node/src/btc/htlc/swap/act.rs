@@ -9,7 +9,7 @@ use super::super::margins::{BUMP_AFTER_BLOCKS, BUMP_STEP_PERCENT, burial, confir
 use super::super::script::{Branch, LockScript};
 use super::super::secrets::Preimage;
 use super::super::terms::{Acceptance, Terms};
-use super::super::transactions::{Spend, SpendPlan, TransactionError, outputs_at_lock, replacement_fee};
+use super::super::transactions::{Spend, SpendPlan, TransactionError, outputs_at_lock, rate_within, replacement_fee};
 use super::super::witness::{SpentBy, is_signed, preimage_in, spent_by};
 use super::{
     Command, Effect, Event, Hold, Level, LockSeen, LockView, MAX_FUNDINGS, MAX_LOCKS_SEEN, MAX_SPENDS,
@@ -59,7 +59,8 @@ impl Swap {
             return Ok(());
         }
         let servers = self.may_fund()?;
-        check_funding(&LockScript::new(&terms)?, &terms, &transaction)?;
+        let Some(lock) = self.lock_script() else { return Err(self.misfit("a funding transaction")) };
+        check_funding(&lock, &terms, &transaction)?;
         for earlier in &self.fundings {
             let shared = |input: &bitcoin::TxIn| {
                 transaction.input.iter().any(|new| new.previous_output == input.previous_output)
@@ -109,7 +110,12 @@ impl Swap {
         Ok(view.servers)
     }
 
-    pub(super) fn learned(&mut self, preimage: Preimage, public: bool) -> Result<(), Refusal> {
+    pub(super) fn learned(
+        &mut self,
+        preimage: Preimage,
+        public: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         if self.stage.is_done() {
             return Err(self.misfit("a preimage"));
         }
@@ -120,6 +126,10 @@ impl Swap {
         }
         self.preimage = Some(preimage);
         self.preimage_public |= public;
+        if self.preimage_public {
+            // Every minute counts, and there is nothing left to protect: no need to look at the chain first.
+            return self.decide(effects);
+        }
         if let Some(view) = self.view.as_mut().filter(|view| view.hold == Some(Hold::NoPreimage)) {
             view.hold = None;
         }
@@ -145,7 +155,7 @@ impl Swap {
                     return Err(TransactionError::TooEarly { timeout, tip }.into());
                 }
                 self.refund_ordered = true;
-                effects.extend(self.again());
+                self.decide(effects)?;
             }
             (Command::GiveUp, Role::Payer) if !self.fundings.is_empty() => {
                 return Err(Refusal::AtStake("the funding transaction is out; wait for the claim, or for the refund"));
@@ -182,14 +192,13 @@ impl Swap {
         if self.cancelled || self.stage == Stage::Done(Outcome::Expired) {
             return Ok(());
         }
-        let before = (self.stage, self.hold());
         let mut view = View {
             tip: observation.tip,
             median_time: observation.median_time,
             servers: observation.servers,
             fees: observation.fees,
             lock: None,
-            hold: None,
+            hold: self.hold(),
         };
         let Some(terms) = self.terms.clone() else {
             if observation.tip >= self.offer.timeout {
@@ -198,17 +207,24 @@ impl Swap {
             self.view = Some(view);
             return Ok(());
         };
-        let lock = LockScript::new(&terms)?;
+        let Some(lock) = self.lock_script() else { return Ok(()) };
         self.take_preimage(&terms, observation, effects);
         view.lock = self.choose(&lock, observation);
         self.keep_funding(observation, view.lock.as_ref());
         self.view = Some(view);
-        let due_since = observation.tip.to_consensus_u32().checked_sub(terms.timeout().to_consensus_u32());
+        self.decide(effects)
+    }
+
+    /// Acts on the view at hand.
+    fn decide(&mut self, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let (Some(terms), Some(tip)) = (self.terms.clone(), self.tip()) else { return Ok(()) };
+        let before = (self.stage, self.hold());
+        let Some(lock) = self.lock_script() else { return Ok(()) };
         let scene = Scene {
             lock: &lock,
-            tip: observation.tip,
-            left: blocks_left(&terms, observation.tip),
-            due_since,
+            tip,
+            left: blocks_left(&terms, tip),
+            due_since: tip.to_consensus_u32().checked_sub(terms.timeout().to_consensus_u32()),
             burial: burial(terms.chain(), terms.amount()),
         };
         let hold = match self.role {
@@ -358,7 +374,7 @@ impl Swap {
             plan.least_fee = plan.least_fee.max(replacement_fee(fee, weight));
         }
         if plan.fee(branch) > most {
-            plan.rate = most.div_by_weight_floor(weight).unwrap_or(FeeRate::ZERO);
+            plan.rate = rate_within(most, weight);
         }
         let made = if last.is_some() && plan.fee(branch) > most {
             Err(TransactionError::NothingLeft {

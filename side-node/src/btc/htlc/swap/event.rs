@@ -65,9 +65,16 @@ impl<'de> Deserialize<'de> for SwapId {
     }
 }
 
-/// A transaction that serializes as the hex of its consensus encoding, at most [`MAX_TRANSACTION_BYTES`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A transaction that serializes as the hex of its consensus encoding, at most [`MAX_TRANSACTION_BYTES`]. `Debug` shows its id alone, since the witness of
+/// a claim that is not broadcast yet holds the preimage.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RawTransaction(pub Transaction);
+
+impl fmt::Debug for RawTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawTransaction({})", self.0.compute_txid())
+    }
+}
 
 impl Serialize for RawTransaction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -29,6 +29,8 @@ mod outlook;
 mod payee;
 mod payer;
 
+use std::sync::{Arc, OnceLock};
+
 use bitcoin::absolute::Height;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde::{Deserialize, Serialize};
@@ -156,14 +158,14 @@ pub struct Own {
 /// The next state, and what to do once it is durable.
 #[derive(Debug)]
 #[must_use = "a step has no effect before it is committed"]
-pub struct Step<S = Swap> {
+pub struct Step<S = Swap, E = Effect> {
     state: S,
-    effects: Vec<Effect>,
+    effects: Vec<E>,
     changed: bool,
 }
 
-impl<S> Step<S> {
-    pub(super) fn new(state: S, effects: Vec<Effect>, changed: bool) -> Self {
+impl<S, E> Step<S, E> {
+    pub(super) fn new(state: S, effects: Vec<E>, changed: bool) -> Self {
         Self { state, effects, changed }
     }
 
@@ -178,11 +180,15 @@ impl<S> Step<S> {
     ///
     /// # Errors
     /// What `persist` returns.
-    pub fn commit<E>(self, persist: impl FnOnce(&S) -> Result<(), E>) -> Result<(S, Vec<Effect>), E> {
+    pub fn commit<F>(self, persist: impl FnOnce(&S) -> Result<(), F>) -> Result<(S, Vec<E>), F> {
         if self.changed {
             persist(&self.state)?;
         }
         Ok((self.state, self.effects))
+    }
+
+    pub(super) fn into_parts(self) -> (S, Vec<E>, bool) {
+        (self.state, self.effects, self.changed)
     }
 }
 
@@ -211,7 +217,20 @@ pub struct Swap {
     cancelled: bool,
     stage: Stage,
     view: Option<View>,
+    #[serde(skip)]
+    script: Cached,
 }
+
+/// The lock's script, derived once in the life of a process. It follows from the terms, so that it takes no part in comparing states.
+#[derive(Debug, Clone, Default)]
+struct Cached(OnceLock<Arc<LockScript>>);
+
+impl PartialEq for Cached {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Cached {}
 
 /// A claim or refund that we made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,6 +358,7 @@ impl Swap {
             cancelled: false,
             stage: Stage::Offered,
             view: None,
+            script: Cached::default(),
         }
     }
 
@@ -353,7 +373,7 @@ impl Swap {
             Event::Accepted(acceptance) => next.accepted(acceptance, &mut effects)?,
             Event::Funded(transaction) => next.funded(transaction, &mut effects)?,
             Event::Observed(observation) => next.observed(&observation, &mut effects)?,
-            Event::Learned { preimage, public } => next.learned(preimage, public)?,
+            Event::Learned { preimage, public } => next.learned(preimage, public, &mut effects)?,
             Event::Command(command) => next.command(command, &mut effects)?,
             Event::Cancelled => next.cancelled_by_other(&mut effects),
             Event::Tick => effects.extend(next.again()),
@@ -400,7 +420,8 @@ impl Swap {
         let whole = swap.spends.iter().all(|made| made.transaction.0.input.len() == 1)
             && swap.fundings.len() <= MAX_FUNDINGS
             && swap.spends.len() <= MAX_SPENDS
-            && (swap.spends.is_empty() || swap.terms.is_some());
+            && (swap.spends.is_empty() || swap.terms.is_some())
+            && (swap.terms.is_none() || swap.lock_script().is_some());
         if whole { Ok(swap) } else { Err(StateError::Damaged("its transactions are not ours".to_owned())) }
     }
 
@@ -442,12 +463,22 @@ impl Swap {
         self.view.as_ref()?.hold
     }
     /// The lock's script, for the driver to watch, once both sides agree.
-    pub fn lock_script(&self) -> Option<LockScript> {
-        LockScript::new(self.terms.as_ref()?).ok()
+    pub fn lock_script(&self) -> Option<Arc<LockScript>> {
+        let terms = self.terms.as_ref()?;
+        if let Some(known) = self.script.0.get() {
+            return Some(known.clone());
+        }
+        // Terms whose script is refused are not taken in.
+        let script = Arc::new(LockScript::new(terms).ok()?);
+        Some(self.script.0.get_or_init(|| script).clone())
     }
     /// The output that our wallet is to make, once both sides agree.
     pub fn funding_output(&self) -> Option<TxOut> {
         Some(self.lock_script()?.output())
+    }
+    /// The tip, as of the last observation.
+    pub fn tip(&self) -> Option<Height> {
+        self.view.as_ref().map(|view| view.tip)
     }
     /// Confirmations of the lock, as of the last observation.
     pub fn lock_depth(&self) -> u32 {
@@ -476,3 +507,6 @@ fn check_payout(payout: &ScriptBuf) -> Result<(), Refusal> {
 fn notify(level: Level, text: String) -> Effect {
     Effect::Notify(Notice { level, text })
 }
+
+#[cfg(test)]
+mod tests;

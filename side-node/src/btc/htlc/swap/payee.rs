@@ -4,6 +4,7 @@ use bitcoin::Amount;
 
 use super::super::margins::{MAX_REVEAL_FEE_PERCENT, claim_rate, confirmations, reveal_margin, share};
 use super::super::script::Branch;
+use super::super::terms::Terms;
 use super::super::transactions::{fee_at, weight};
 use super::act::Scene;
 use super::{Effect, Hold, Level, LockView, Outcome, Place, Servers, Stage, Swap, View, notify};
@@ -70,23 +71,18 @@ impl Swap {
         Some(Hold::NotLocked)
     }
 
+    /// Whether the lock is sound and buried as its amount deserves, and nobody contradicts: what a second leg may be funded upon.
+    pub(in super::super) fn check_buried(&self) -> Result<(), Hold> {
+        let (Some(terms), Some(view)) = (&self.terms, &self.view) else { return Err(Hold::NotLocked) };
+        let lock = view.lock.as_ref().filter(|lock| lock.spend.is_none()).ok_or(Hold::NotLocked)?;
+        check_sound(terms, view, lock)
+    }
+
     /// Whether the preimage may be shown for the first time.
     fn may_reveal(&self, scene: &Scene<'_>, view: &View, lock: &LockView) -> Result<(), Hold> {
         let terms = scene.lock.terms();
         let (chain, agreed) = (terms.chain(), terms.amount());
-        if lock.value < agreed {
-            return Err(Hold::Underpaid { found: lock.value, agreed });
-        }
-        let (have, need) = (lock.place.depth(scene.tip), confirmations(chain, lock.value));
-        if have == 0 {
-            return Err(Hold::NotLocked);
-        }
-        if have < need {
-            return Err(Hold::NotDeep { have, need });
-        }
-        if view.servers == Servers::Disagree {
-            return Err(Hold::ServersDisagree);
-        }
+        check_sound(scene.lock.terms(), view, lock)?;
         let margin = reveal_margin(chain, agreed);
         if scene.left < margin {
             return Err(Hold::TooLate { left: scene.left, need: margin });
@@ -98,6 +94,21 @@ impl Swap {
         }
         Ok(())
     }
+}
+
+fn check_sound(terms: &Terms, view: &View, lock: &LockView) -> Result<(), Hold> {
+    let agreed = terms.amount();
+    if lock.value < agreed {
+        return Err(Hold::Underpaid { found: lock.value, agreed });
+    }
+    let (have, need) = (lock.place.depth(view.tip), confirmations(terms.chain(), lock.value));
+    if have == 0 {
+        return Err(Hold::NotLocked);
+    }
+    if have < need {
+        return Err(Hold::NotDeep { have, need });
+    }
+    if view.servers == Servers::Disagree { Err(Hold::ServersDisagree) } else { Ok(()) }
 }
 
 /// The branch and depth of a spend that is in a block.
