@@ -65,6 +65,10 @@ pub struct Cli {
     /// The BIP39 words of the wallet that a new chain's first coins go to
     #[arg(long, value_name = "WORDS", default_value = MNEMONIC)]
     mnemonic: String,
+    /// Where the clock of a new chain starts, in seconds since 1970, instead of now. Bitcoin Core takes no block from the future, so
+    /// that whoever wants to move the clock ahead by days begins that much earlier
+    #[arg(long, value_name = "TIME")]
+    start_time: Option<u32>,
     /// Print one JSON document for programs once the chains answer, errors included
     #[arg(long)]
     json: bool,
@@ -204,7 +208,7 @@ fn options(cli: &Cli) -> Result<Vec<Options>, CliError> {
         state: cli.state.as_ref().map(|folder| folder.join(format!("chain-{number}"))),
         mining,
         mnemonic: cli.mnemonic.clone(),
-        ..Options::default()
+        start_time: cli.start_time,
     };
     Ok((1..).zip(listens).map(chain).collect())
 }

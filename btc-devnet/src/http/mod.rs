@@ -4,7 +4,7 @@
 //! - [`control`]: what a test or a person does to a chain: mine, reorganise, fund, move the clock.
 //! - [`page`]: the status page at `/`.
 //! - [`values`], [`reply`]: the documents, and what answers are made of.
-//! - [`server`]: connections and their bounds.
+//! - [`server`], [`patience`]: connections and their bounds.
 //!
 //! The README of this crate has a table of all paths.
 
@@ -13,6 +13,7 @@ mod broadcast;
 mod control;
 mod mempool;
 mod page;
+mod patience;
 mod reply;
 mod script;
 pub(crate) mod server;

@@ -12,10 +12,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::patience::Patience;
+
 /// Connections at once. Further ones wait in the system's queue: a local chain has a few wallets and a browser.
 const MOST_CONNECTIONS: usize = 512;
 /// How long a client may take to send a request line and headers, and how long a connection may be idle between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Request line and headers together: the longest path of the API has some 200 bytes, browsers send a few thousand.
 const MAX_HEADER: usize = 16 * 1024;
 /// How long open requests may go on once the server stops.
@@ -61,7 +65,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_header_size(MAX_HEADER);
     // hyper allows a hundred header lines.
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Patience::new(stream, WRITE_TIMEOUT)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {

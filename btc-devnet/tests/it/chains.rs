@@ -1,5 +1,8 @@
 //! Several chains in one process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bitcoin::Amount;
 use btc_devnet::{Devnet, Options};
 
@@ -50,4 +53,31 @@ async fn a_port_in_use_is_told() {
     let refused = Devnet::start(Options { listen: devnet.address(), ..Options::default() }).await;
     let error = refused.err().expect("the port is taken").to_string();
     assert!(error.contains(&devnet.address().to_string()), "{error}");
+}
+
+/// Readers see a command's effects all at once: a chain that is reorganised never looks shorter than it was.
+#[tokio::test]
+async fn nobody_sees_half_a_reorganisation() {
+    let devnet = Devnet::start(Options::default()).await.unwrap();
+    let before = devnet.tip().await.unwrap().height;
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = std::thread::spawn({
+        let (handle, done) = (devnet.handle().clone(), done.clone());
+        move || {
+            let mut seen = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let height = handle.index().chain.tip().unwrap().height;
+                if seen.last() != Some(&height) {
+                    seen.push(height);
+                }
+            }
+            seen
+        }
+    });
+    for _ in 0..20 {
+        devnet.reorg(5, 6).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    let seen = reader.join().unwrap();
+    assert!(seen.iter().all(|height| (before..=before + 20).contains(height)) && seen.is_sorted(), "{seen:?}");
 }

@@ -89,6 +89,19 @@ async fn the_clock_moves() {
     refused(&devnet, "/devnet/time", &document!({ "advance": u32::MAX }).to_string()).await;
 }
 
+/// A chain that starts in the past has room for days: Core takes no block from the future.
+#[tokio::test]
+async fn the_clock_of_a_chain_that_started_early_moves_by_days() {
+    const WEEK: u32 = 7 * 24 * 3600;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as u32;
+    let options = Options { start_time: Some(now - WEEK), ..Options::default() };
+    let devnet = Devnet::start(options).await.unwrap();
+    let before = devnet.tip().await.unwrap().time;
+    assert!(before < now - WEEK + 3600);
+    devnet.advance_time(WEEK - 3600).await.unwrap();
+    assert!(devnet.mine(1).await.unwrap().time >= before + WEEK - 3600);
+}
+
 #[tokio::test]
 async fn blocks_come_by_themselves() {
     let devnet = Devnet::start(Options::default()).await.unwrap();

@@ -3,7 +3,7 @@
 use bdk_esplora::esplora_client::Builder;
 use bitcoin::consensus::encode::{deserialize, deserialize_hex, serialize_hex};
 use bitcoin::hashes::{Hash, HashEngine, sha256, sha256d};
-use bitcoin::{Address, Amount, Block, MerkleBlock, Transaction, Txid, block::Header};
+use bitcoin::{Address, Amount, Block, MerkleBlock, OutPoint, Transaction, Txid, block::Header};
 use btc_devnet::{Devnet, Options};
 use serde_json::{Value, json as document};
 
@@ -486,6 +486,32 @@ async fn tests_and_packages_answer_as_the_rpc_does() {
             undecodable.text()
         );
     }
+}
+
+/// A parent that pays nothing comes in with a child that pays for both, and the client that wallets use reads the report.
+#[tokio::test]
+async fn a_package_comes_in_by_the_fee_of_its_child() {
+    let devnet = start().await;
+    let mut purse = Purse::funded(&devnet);
+    purse.scan().await;
+    let to = purse.address();
+    let parent = purse.pay(&to, Amount::from_sat(200_000), 0);
+    assert_eq!(purse.wallet.calculate_fee(&parent).unwrap(), Amount::ZERO);
+    assert_eq!(post(&devnet, "/tx", &serialize_hex(&parent)).await.status, 400, "alone it pays too little");
+    purse.wallet.apply_unconfirmed_txs([(parent.clone(), 1)]);
+    let paid = parent.output.iter().position(|output| output.script_pubkey == to.script_pubkey()).unwrap();
+    let coin = OutPoint::new(parent.compute_txid(), paid as u32);
+    let child = purse.spend(coin, &devnet.wallet().address(60), 20);
+    let report = purse.client.submit_package(&[parent.clone(), child.clone()], None, None).await.unwrap();
+    assert_eq!(report.package_msg, "success");
+    let fees = report.tx_results[&parent.compute_wtxid()].fees.as_ref().unwrap();
+    assert_eq!(fees.base, Amount::ZERO);
+    let both = [parent.compute_wtxid(), child.compute_wtxid()];
+    assert!(fees.effective_includes.as_ref().unwrap().iter().all(|wtxid| both.contains(wtxid)));
+    assert!(fees.effective_feerate.is_some());
+    assert_eq!(json(&devnet, "/mempool").await["count"], 2);
+    devnet.mine(1).await.unwrap();
+    assert_eq!(json(&devnet, "/mempool").await["count"], 0);
 }
 
 /// The client that wallets use reads every document.

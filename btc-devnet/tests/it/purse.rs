@@ -3,7 +3,7 @@
 use bdk_esplora::EsploraAsyncExt;
 use bdk_esplora::esplora_client::{AsyncClient, Builder};
 use bdk_wallet::{KeychainKind, SignOptions, Wallet};
-use bitcoin::{Address, Amount, FeeRate, Network, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, Network, OutPoint, Transaction, Txid};
 use btc_devnet::{Devnet, FundedWallet};
 
 /// Addresses without history after which a scan ends.
@@ -64,6 +64,15 @@ impl Purse {
     pub(crate) fn bump(&mut self, txid: Txid, sat_per_vb: u64) -> Transaction {
         let mut builder = self.wallet.build_fee_bump(txid).unwrap();
         builder.fee_rate(FeeRate::from_sat_per_vb(sat_per_vb).unwrap());
+        let psbt = builder.finish().unwrap();
+        self.sign(psbt)
+    }
+
+    /// All that one coin holds, to `to`; signed, not sent.
+    pub(crate) fn spend(&mut self, coin: OutPoint, to: &Address, sat_per_vb: u64) -> Transaction {
+        let mut builder = self.wallet.build_tx();
+        builder.add_utxo(coin).unwrap().manually_selected_only();
+        builder.drain_to(to.script_pubkey()).fee_rate(FeeRate::from_sat_per_vb(sat_per_vb).unwrap());
         let psbt = builder.finish().unwrap();
         self.sign(psbt)
     }

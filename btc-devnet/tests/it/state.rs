@@ -1,6 +1,7 @@
 //! A chain that is kept in a folder.
 
-use bitcoin::Amount;
+use bitcoin::{Amount, Network};
+use btc_devnet::index::Index;
 use btc_devnet::{Devnet, Options};
 
 use crate::http::text;
@@ -36,6 +37,30 @@ async fn a_chain_goes_on_where_it_stopped() {
     devnet.mine(1).await.unwrap();
     purse.sync().await;
     assert!(purse.height(again).is_some());
+}
+
+/// What the index gathered through payments, replacements and reorganisations is what the blocks of the best chain alone say.
+#[tokio::test]
+async fn the_index_equals_one_built_from_the_blocks() {
+    let devnet = Devnet::start(Options::default()).await.unwrap();
+    let mut purse = Purse::funded(&devnet);
+    purse.scan().await;
+    for round in 1..=4 {
+        let sent = purse.send(&devnet.wallet().address(30 + round), Amount::from_sat(10_000), 2).await.compute_txid();
+        purse.sync().await;
+        let bumped = purse.bump(sent, 4);
+        purse.client.broadcast(&bumped).await.unwrap();
+        devnet.fund(&devnet.wallet().address(round), Amount::from_sat(20_000)).await.unwrap();
+        devnet.mine(round).await.unwrap();
+        devnet.reorg(round, round + 1).await.unwrap();
+        purse.sync().await;
+        let index = devnet.handle().index();
+        let mut fresh = Index::new(Network::Regtest);
+        for height in 0..=index.chain.tip().unwrap().height {
+            fresh.connect(index.chain.block_at(height).unwrap().block.clone());
+        }
+        assert!(index.chain == fresh.chain, "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -107,6 +107,30 @@ async fn a_payment_whose_coins_vanish_in_a_reorganisation_vanishes_too() {
     assert!(payee.client.get_tx(&sent).await.unwrap().is_none());
 }
 
+/// The payer confirms a rival in place of a payment that was confirmed: the payee sees the payment go for good.
+#[tokio::test]
+async fn a_double_spend_by_reorganisation_is_seen() {
+    let devnet = Devnet::start(Options::default()).await.unwrap();
+    let (mut payer, mut payee) = (Purse::funded(&devnet), Purse::empty(&devnet));
+    payer.scan().await;
+    payee.scan().await;
+    let to = payee.address();
+    let sent = payer.send(&to, Amount::from_sat(50_000), 2).await;
+    // Until it asks the server again, the payer's wallet takes the coin for unspent.
+    let rival = payer.spend(sent.input[0].previous_output, &devnet.wallet().address(80), 5);
+    devnet.mine(1).await.unwrap();
+    payee.sync().await;
+    assert_eq!(payee.wallet.balance().confirmed, Amount::from_sat(50_000));
+    let rival_txid = rival.compute_txid();
+    devnet.reorg_with(1, vec![vec![rival], vec![]]).await.unwrap();
+    payee.sync().await;
+    payer.sync().await;
+    assert_eq!(payee.wallet.balance().total(), Amount::ZERO);
+    assert!(payer.height(rival_txid).is_some());
+    let refused = devnet.submit(sent).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, "bad-txns-inputs-missingorspent");
+}
+
 /// A reorganisation may also drop what is still valid: whoever keeps the raw transaction can send it again.
 #[tokio::test]
 async fn a_payment_sent_again_after_a_reorganisation_is_the_same() {
