@@ -8,7 +8,7 @@
 //! - A name belongs to whoever claimed it first in the one order. Until blocks fix that order a late change may come first, so a name that several
 //!   keys claim is never resolved silently: looking it up is an error that lists the keys.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -179,6 +179,8 @@ pub struct Ledger {
     /// Each author's last claim in the one order.
     called: HashMap<AuthorNo, (Position, Name)>,
     equivocators: HashSet<AuthorId>,
+    /// Where something is said about swaps: few among many notes.
+    swaps: BTreeSet<Position>,
 }
 
 impl Ledger {
@@ -212,8 +214,10 @@ impl Ledger {
                         self.read(element)
                     };
                     let position = Position { lamport, id: change.id(), offset: offset.saturating_add(nth) };
-                    if let Content::Name(name) = &content {
-                        self.claim(name, position, author);
+                    match &content {
+                        Content::Name(name) => self.claim(name, position, author),
+                        Content::Other(known) if known.is_swap() => drop(self.swaps.insert(position)),
+                        _ => {}
                     }
                     self.entries.insert(position, Stored { author, seq: header.seq, time_ms: header.time_ms, content });
                     added.push(position);
@@ -285,6 +289,11 @@ impl Ledger {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = position.map_or(Unbounded, |position| Excluded(*position));
         self.entries.range((from, Unbounded)).map(|(position, stored)| self.show(position, stored))
+    }
+
+    /// What is said about swaps, in the one order. Costs by how much that is, not by the history.
+    pub fn swaps(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.swaps.iter().filter_map(|position| self.get(position))
     }
 
     /// The last `count` entries, in the one order.

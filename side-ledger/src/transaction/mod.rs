@@ -159,6 +159,13 @@ known! {
     SwapCancel(SwapCancel),
 }
 
+impl Known {
+    /// Whether it is about a swap of coins.
+    pub fn is_swap(&self) -> bool {
+        matches!(self, Self::SwapOffer(_) | Self::SwapAccept(_) | Self::SwapFunded(_) | Self::SwapCancel(_))
+    }
+}
+
 impl Transaction {
     /// A note. `limit` is the group's [`crate::genesis::Limits::note_bytes`].
     pub fn note(text: &str, limit: u64) -> Result<Self, TransactionError> {

@@ -54,14 +54,23 @@ pub enum Verb {
     Status,
     /// Answered with [`crate::daemon::view::Peers`].
     Peers,
+    /// Say something about a swap; answered once it is on disk, with [`crate::daemon::view::Accepted`].
+    Swap {
+        /// `swap.offer`, `swap.accept`, `swap.funded` or `swap.cancel`.
+        kind: String,
+        /// The body (docs/protocol.md, section 10.1).
+        body: serde_json::Value,
+    },
+    /// What was said about swaps by this node or to it; answered with [`crate::daemon::view::Swaps`].
+    Swaps,
 }
 
 impl Verb {
     /// Whether it changes nothing, so that asking again does no harm.
     pub fn only_reads(&self) -> bool {
         match self {
-            Self::History { .. } | Self::Status | Self::Peers => true,
-            Self::Note { .. } => false,
+            Self::History { .. } | Self::Status | Self::Peers | Self::Swaps => true,
+            Self::Note { .. } | Self::Swap { .. } => false,
         }
     }
 }

@@ -11,12 +11,15 @@ use bft_json_crdt::change::{Change, ChangeId};
 use bft_json_crdt::evidence::{EquivocationProof, Voucher};
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::{Incoming, Limits, Replica, TransactError, Verdict};
+use bft_json_crdt::value::Value;
 use bytes::Bytes;
 use side_ledger::group::{Group, GroupError, Merged, Taken};
+use side_ledger::transaction::TRANSACTION_VERSION;
 use side_ledger::{Entry, Genesis, GroupId, Name, Position, Transaction};
 use side_store::{Batch, LoadBounds, Store, Write};
 
-use super::view::{Equivocator, History, Member, Peers, RelayStatus, Status};
+use super::view::{Equivocator, History, Member, Peers, RelayStatus, Status, Swaps};
+use crate::api::control::Verb;
 use crate::error::CommandError;
 
 /// What came of something that a peer sent.
@@ -151,6 +154,37 @@ impl Core {
         let transaction = Transaction::note(text, self.genesis().spec().limits.note_bytes)
             .map_err(|e| CommandError::user(format!("cannot write the note: {e}")))?;
         self.write(transaction, now_ms)
+    }
+
+    /// Writes what a verb asks to be written; `None` if it only asks.
+    pub fn say(&mut self, verb: &Verb, now_ms: u64) -> Option<Result<Position, CommandError>> {
+        match verb {
+            Verb::Note { text } => Some(self.note(text, now_ms)),
+            Verb::Swap { kind, body } => Some(self.swap(kind, body, now_ms)),
+            Verb::History { .. } | Verb::Status | Verb::Peers | Verb::Swaps => None,
+        }
+    }
+
+    /// Says something about a swap.
+    pub fn swap(&mut self, kind: &str, body: &serde_json::Value, now_ms: u64) -> Result<Position, CommandError> {
+        let refused = |why: String| CommandError::usage(format!("cannot say this about a swap: {why}"));
+        let value = Value::try_from(body.clone()).map_err(|e| refused(e.to_string()))?;
+        let transaction = Transaction { version: TRANSACTION_VERSION, kind: kind.to_owned(), body: value };
+        let known = transaction.known(self.genesis().spec().limits.note_bytes).map_err(|e| refused(e.to_string()))?;
+        if !known.is_swap() {
+            return Err(refused(format!("{kind:?} is no kind of such words")));
+        }
+        self.write(known.transaction(), now_ms)
+    }
+
+    /// What was said about swaps by this node or to it.
+    pub fn swaps(&self) -> Swaps {
+        let key = self.author().to_string();
+        let concerns = |entry: &Entry| {
+            entry.author == self.author() || entry.body.get("to").and_then(|to| to.as_str()) == Some(key.as_str())
+        };
+        let entries = self.group.ledger().swaps().filter(concerns).collect();
+        Swaps { entries, key }
     }
 
     /// Claims the node's name, unless it has claimed one before. Done at the first run, so that histories show names.

@@ -18,10 +18,13 @@ pub fn answer(root: &Root, home: &NodeHome, verb: Verb) -> Result<serde_json::Va
         Verb::History { limit } => to_json(&core.history(limit)),
         Verb::Status => to_json(&core.status(None)),
         Verb::Peers => to_json(&core.peers(None)),
-        Verb::Note { text } => {
+        Verb::Swaps => to_json(&core.swaps()),
+        verb @ (Verb::Note { .. } | Verb::Swap { .. }) => {
             let now = clock::now_ms();
             core.claim_name(now)?;
-            let position = core.note(&text, now)?;
+            let position = core
+                .say(&verb, now)
+                .unwrap_or_else(|| Err(CommandError::bug("nothing was written where something should be")))?;
             store.commit(&core.take_staged()).map_err(store_error)?;
             accepted(&core, &position, false)
         }

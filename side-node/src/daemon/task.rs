@@ -152,17 +152,17 @@ impl Task {
 
     fn take(&mut self, input: Input, round: &mut Round) -> Result<(), CommandError> {
         match input {
-            Input::Ask(Ask { verb: Verb::Note { text }, reply }) => {
-                let owed = match self.core.note(&text, clock::now_ms()) {
-                    Ok(position) => {
+            Input::Ask(Ask { verb, reply }) => {
+                let owed = match self.core.say(&verb, clock::now_ms()) {
+                    None => Owed::Ask(verb),
+                    Some(Ok(position)) => {
                         round.entries.push(position);
                         Owed::Accepted(position)
                     }
-                    Err(error) => Owed::Refused(error),
+                    Some(Err(error)) => Owed::Refused(error),
                 };
                 round.replies.push((reply, owed));
             }
-            Input::Ask(Ask { verb, reply }) => round.replies.push((reply, Owed::Ask(verb))),
             Input::Relay(event) => {
                 let Digested { entries, equivocators, .. } = self.relay.take(event, &mut self.core, &mut round.notices);
                 round.entries.extend(entries);
@@ -221,7 +221,8 @@ impl Task {
                 Owed::Accepted(position) => accepted(&self.core, &position, true),
                 Owed::Ask(Verb::History { limit }) => to_json(&self.core.history(limit)),
                 Owed::Ask(Verb::Peers) => to_json(&self.core.peers(Some(self.relay.status()))),
-                Owed::Ask(Verb::Status | Verb::Note { .. }) => to_json(&self.status()),
+                Owed::Ask(Verb::Swaps) => to_json(&self.core.swaps()),
+                Owed::Ask(Verb::Status | Verb::Note { .. } | Verb::Swap { .. }) => to_json(&self.status()),
             };
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(answer);

@@ -130,6 +130,15 @@ pub struct Peers {
     pub relay: Option<RelayStatus>,
 }
 
+/// What was said about swaps by a node or to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Swaps {
+    /// The node's key.
+    pub key: String,
+    /// The entries in the one order.
+    pub entries: Vec<Entry>,
+}
+
 /// A transaction that is signed and on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
