@@ -42,6 +42,9 @@ pub const TEMPLATE: &str = "\
 
 # How many confirmations a payment is waited for.
 # bitcoin.confirmations = 1
+
+# How often the chains of swaps are looked at, in seconds. Without it, half a block's time: 15 on mutinynet, 60 on bitcoin.
+# bitcoin.poll_seconds = 15
 ";
 
 /// What a configuration file says; `None` where it says nothing.

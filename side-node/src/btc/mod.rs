@@ -6,6 +6,7 @@
 //! - [`network`], [`amount`], [`fees`] — which chain, how much, at what cost
 //! - [`esplora`] — a server, with limits on what it can do to us
 //! - [`seed`], [`wallet`], [`scan`], [`sync`] — keys, coins, and how the one learns of the other
+//! - [`swaps`] — a node's swaps: on disk, in the group, on the chains
 //! - [`confirm`] — how deep a transaction lies
 //! - [`settings`], [`qr`] — what people say and see
 
@@ -20,5 +21,6 @@ pub mod qr;
 pub mod scan;
 pub mod seed;
 pub mod settings;
+pub mod swaps;
 pub mod sync;
 pub mod wallet;

@@ -3,6 +3,8 @@
 //! Servers belong to a network. Where a flag or the environment names another network than the file, the file's servers are not asked: they would be of the wrong
 //! chain.
 
+use std::time::Duration;
+
 use bitcoin::FeeRate;
 
 use super::amount;
@@ -20,7 +22,9 @@ pub const FEE_RATE_VARIABLE: &str = "SIDE_BTC_FEE_RATE";
 /// The environment variable that says how many confirmations are waited for.
 pub const CONFIRMATIONS_VARIABLE: &str = "SIDE_BTC_CONFIRMATIONS";
 /// The keys of the section `bitcoin` in a configuration file.
-pub const KEYS: [&str; 4] = ["network", "esplora", "fee_rate", "confirmations"];
+pub const KEYS: [&str; 5] = ["network", "esplora", "fee_rate", "confirmations", "poll_seconds"];
+/// The environment variable that says how often swaps are looked at.
+pub const POLL_VARIABLE: &str = "SIDE_BTC_POLL_SECONDS";
 /// Confirmations that are waited for unless somebody says otherwise.
 pub const DEFAULT_CONFIRMATIONS: u32 = 1;
 /// Most confirmations that can be waited for: a coinbase matures after as many. More is a slip of the keyboard.
@@ -39,6 +43,13 @@ pub struct Layer {
     pub fee_rate: Option<FeeRate>,
     /// Confirmations to wait for.
     pub confirmations: Option<u32>,
+    /// Pause between two looks at the chains of swaps.
+    pub poll: Option<Duration>,
+}
+
+/// Reads a pause in seconds: from a hundredth to a day.
+fn poll(seconds: f64) -> Option<Duration> {
+    (0.01..=86_400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
 impl Layer {
@@ -74,6 +85,13 @@ impl Layer {
                     layer.confirmations = Some(u32::try_from(number).map_err(|_| wrong("1"))?);
                 }
                 ("confirmations", _) => return Err(wrong("1")),
+                ("poll_seconds", toml::Value::Float(seconds)) => {
+                    layer.poll = Some(poll(seconds).ok_or_else(|| wrong("15"))?);
+                }
+                ("poll_seconds", toml::Value::Integer(seconds)) => {
+                    layer.poll = Some(poll(seconds as f64).ok_or_else(|| wrong("15"))?);
+                }
+                ("poll_seconds", _) => return Err(wrong("15")),
                 (unknown, _) => {
                     let hint = match nearest(unknown, KEYS) {
                         Some(known) => format!("did you mean \"bitcoin.{known}\"?"),
@@ -105,6 +123,10 @@ impl Layer {
                 value.trim().parse().map_err(|_| wrong(name, format!("{value:?} is no number of confirmations")))?,
             );
         }
+        if let Some((name, value)) = read(POLL_VARIABLE) {
+            let seconds = value.trim().parse().ok().and_then(poll);
+            layer.poll = Some(seconds.ok_or_else(|| wrong(name, format!("{value:?} is no pause in seconds")))?);
+        }
         Ok(layer)
     }
 }
@@ -120,6 +142,8 @@ pub struct BtcSettings {
     pub fee_rate: Option<FeeRate>,
     /// Confirmations to wait for.
     pub confirmations: u32,
+    /// Pause between two looks at the chains of swaps: half a block's time, within bounds, unless somebody says otherwise.
+    pub poll: Duration,
 }
 
 impl BtcSettings {
@@ -149,7 +173,9 @@ impl BtcSettings {
                 .hint(format!("at most {MAX_CONFIRMATIONS}; six count as final")));
         }
         let fee_rate = layers.iter().find_map(|layer| layer.fee_rate);
-        Ok(Self { network, servers, fee_rate, confirmations })
+        let usual = (network.block_interval() / 2).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let poll = layers.iter().find_map(|layer| layer.poll).unwrap_or(usual);
+        Ok(Self { network, servers, fee_rate, confirmations, poll })
     }
 
     /// A client for each server.

@@ -100,6 +100,12 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
+    /// Swap coins against a preimage: offer, accept, fund, claim, refund, list
+    Htlc(commands::htlc::HtlcArgs),
+    /// Show two swaps between two nodes of this machine: one is claimed, one is refunded
+    BtcHtlc(commands::btc_htlc::BtcHtlcArgs),
+    /// Show an atomic swap between two chains
+    BtcSwap(commands::btc_swap::BtcSwapArgs),
 }
 
 /// Runs a command line; the result is the process's exit code.
@@ -128,6 +134,9 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
+        Command::Htlc(args) => commands::htlc::run(&cli.globals, args),
+        Command::BtcHtlc(args) => commands::btc_htlc::run(&cli.globals, args),
+        Command::BtcSwap(args) => commands::btc_swap::run(&cli.globals, args),
     }
 }
 

@@ -30,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
+use crate::btc::settings::{BtcSettings, Layer};
+use crate::btc::swaps::service::Service;
+use crate::btc::swaps::{ChainPlace, GroupLink};
 use crate::config::{ConfigFile, Settings};
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
@@ -146,6 +149,7 @@ pub struct Daemon {
     stop: CancellationToken,
     task: JoinHandle<Result<(), CommandError>>,
     control: JoinHandle<()>,
+    swaps: JoinHandle<()>,
     /// What was announced since the very start.
     announcements: Option<broadcast::Receiver<Announcement>>,
 }
@@ -155,6 +159,9 @@ impl Daemon {
     pub async fn start(config: DaemonConfig) -> Result<Self, CommandError> {
         let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes } = config;
         let file = ConfigFile::load(&home.config_file())?;
+        let environment = Layer::from_environment(|name| std::env::var(name).ok())?;
+        // Watching never needs another word for real money: it only brings home what is out.
+        let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
             let home = home.clone();
             tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
@@ -172,8 +179,19 @@ impl Daemon {
         task.begin().await?;
         let ready = Ready { status: task.status() };
         let task = tokio::spawn(task.run(stop.clone()));
+        let service = Service {
+            home,
+            servers: vec![ChainPlace {
+                chain: bitcoin.network.name().parse().expect("a network's name is a chain's: a test reads them"),
+                servers: bitcoin.servers,
+            }],
+            poll: bitcoin.poll,
+            link: GroupLink::Running(mailbox.clone()),
+            announcements: mailbox.announcements.clone(),
+        };
+        let swaps = tokio::spawn(service.run(stop.clone()));
         let control = tokio::spawn(server.serve(mailbox.clone(), stop.clone()));
-        Ok(Self { mailbox, ready, stop, task, control, announcements: Some(first) })
+        Ok(Self { mailbox, ready, stop, task, control, swaps, announcements: Some(first) })
     }
 
     /// The way to the node.
@@ -208,6 +226,7 @@ impl Daemon {
             Err(error) => Err(CommandError::bug(format!("the node's task ended: {error}"))),
         };
         let _ = self.control.await;
+        let _ = self.swaps.await;
         ended
     }
 }

@@ -246,9 +246,9 @@ mod tests {
             agree(&chain, &[report("a", 6, vec![]), report("b", 6, shown.clone()), report("c", 6, unconfirmed)]);
         assert!(agreement.facts[&txid].confirmation.is_some());
         assert_eq!(objections(&agreement), [("a", &Fault::Withholds(txid)), ("c", &Fault::Unconfirmed(txid))]);
-        // Who has not reached the block cannot have it.
-        let agreement = agree(&chain, &[report("a", 4, vec![]), report("b", 6, shown.clone())]);
+        let agreement = agree(&chain, &[report("a", 5, vec![]), report("b", 6, shown.clone())]);
         assert_eq!(objections(&agreement), [("a", &Fault::Withholds(txid))]);
+        // Who has not reached the block cannot have it.
         let agreement = agree(&chain, &[report("a", 3, vec![]), report("b", 6, shown)]);
         assert_eq!(objections(&agreement), [("a", &Fault::Behind(3))]);
     }

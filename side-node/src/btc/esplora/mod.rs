@@ -7,6 +7,8 @@
 //! API: <https://github.com/Blockstream/esplora/blob/master/API.md>. Servers differ: some (mempool) lack `/blocks` and `/fee-estimates`, so nothing here
 //! needs the first, and the second has a stand-in.
 
+mod blocks;
+mod devnet;
 mod error;
 mod http;
 

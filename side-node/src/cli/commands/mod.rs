@@ -1,6 +1,9 @@
 //! One command, one file: its arguments and what it does.
 
+pub mod btc_htlc;
+pub mod btc_swap;
 pub mod history;
+pub mod htlc;
 pub mod init;
 pub mod invite;
 pub mod note;
@@ -18,6 +21,7 @@ use crate::api::control::Verb;
 use crate::cli::Globals;
 use crate::daemon::offline;
 use crate::error::CommandError;
+use crate::home::{NodeHome, Root};
 
 /// How long a node may take to start or another command to end: the whole history is read before.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
@@ -30,11 +34,16 @@ fn ask<T: DeserializeOwned>(globals: &Globals, name: &Name, verb: Verb) -> Resul
     let root = globals.root()?;
     let home = root.node(name.as_str());
     home.require()?;
+    ask_node(&root, &home, verb)
+}
+
+/// [`ask`] with the folder at hand.
+pub(crate) fn ask_node<T: DeserializeOwned>(root: &Root, home: &NodeHome, verb: Verb) -> Result<T, CommandError> {
     let deadline = Instant::now() + BUSY_PATIENCE;
     let value = loop {
-        let answer = match client::ask::<serde_json::Value>(&home, verb.clone()) {
+        let answer = match client::ask::<serde_json::Value>(home, verb.clone()) {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) => offline::answer(&root, &home, verb.clone()),
+            Ok(None) => offline::answer(root, home, verb.clone()),
             Err(error) => Err(error),
         };
         match answer {
