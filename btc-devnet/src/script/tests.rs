@@ -1,6 +1,6 @@
 //! The interpreter against the test vectors that Bitcoin Core ships with its sources.
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::HashMap, path::PathBuf, process::Command};
 
 use bitcoin::{
     Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness,
@@ -258,4 +258,58 @@ fn agrees_with_the_script_vectors_of_bitcoin_core() {
     }
     assert!(checked > 1000, "only {checked} vectors");
     assert!(wrong.is_empty(), "{} of {checked} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A transaction of the vectors with the outputs that it spends, by its inputs.
+fn vector_transaction(vector: &[Value]) -> (Transaction, Vec<TxOut>) {
+    let bytes = hex::decode(vector[1].as_str().expect("text")).expect("hex");
+    let transaction: Transaction = bitcoin::consensus::deserialize(&bytes).expect("a transaction");
+    let prevouts: HashMap<OutPoint, TxOut> = vector[0]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|prevout| {
+            let txid = prevout[0].as_str().expect("text").parse().expect("a hash");
+            // Written as signed numbers: −1 is the null outpoint's.
+            let vout = prevout[1].as_i64().expect("a number") as u32;
+            let script_pubkey = ScriptBuf::from_bytes(parse_script(prevout[2].as_str().expect("text")));
+            let value = Amount::from_sat(prevout.get(3).and_then(Value::as_u64).unwrap_or(0));
+            (OutPoint { txid, vout }, TxOut { value, script_pubkey })
+        })
+        .collect();
+    let unknown = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new() };
+    let spent = transaction.input.iter().map(|input| prevouts.get(&input.previous_output).unwrap_or(&unknown).clone());
+    let spent = spent.collect();
+    (transaction, spent)
+}
+
+fn vectors(name: &str) -> Vec<Vec<Value>> {
+    let bytes = std::fs::read(vector_file(name)).expect("Core ships its vectors");
+    let all: Vec<Vec<Value>> = serde_json::from_slice(&bytes).expect("they are JSON");
+    all.into_iter().filter(|vector| vector.len() > 1).collect()
+}
+
+#[test]
+fn agrees_with_the_transaction_vectors_of_bitcoin_core() {
+    let valid = vectors("tx_valid.json");
+    for vector in &valid {
+        let (transaction, spent) = vector_transaction(vector);
+        // These name the flags under which they are not valid.
+        let excluded: Vec<&str> = vector[2].as_str().expect("text").split(',').collect();
+        let flags = FLAGS.iter().filter(|(name, _)| !excluded.contains(name));
+        let flags = flags.fold(Flags::NONE, |flags, (_, flag)| flags | *flag);
+        assert_eq!(crate::policy::check_transaction(&transaction), Ok(()), "{vector:?}");
+        assert_eq!(run(&transaction, &spent, flags), Ok(()), "{vector:?}");
+    }
+    let invalid = vectors("tx_invalid.json");
+    for vector in &invalid {
+        let (transaction, spent) = vector_transaction(vector);
+        let flags = vector[2].as_str().expect("text");
+        if flags == "BADTX" {
+            assert!(crate::policy::check_transaction(&transaction).is_err(), "{vector:?}");
+        } else {
+            assert!(run(&transaction, &spent, parse_flags(flags)).is_err(), "{vector:?}");
+        }
+    }
+    assert!(valid.len() > 100 && invalid.len() > 80, "{} and {} vectors", valid.len(), invalid.len());
 }
