@@ -118,10 +118,10 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn chain_and_mempool_keep_their_invariants(steps in prop::collection::vec(step(), 1..60)) {
+    fn chain_and_mempool_keep_their_invariants(steps in prop::collection::vec(step(), 1..40)) {
         let mut world = World::new();
         for step in steps {
             world.take(step);

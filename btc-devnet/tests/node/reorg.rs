@@ -3,7 +3,7 @@
 use bitcoin::{Amount, Sequence, absolute::LockTime};
 use btc_devnet::node::{Departure, Error, NoObserver, Node, Rejection};
 
-use crate::support::{Heard, Model, Wallet, coins_of, funded, next_block, output, solve, unsigned};
+use crate::support::{Heard, Model, Wallet, block_on, coins_of, funded, next_block, output, solve, unsigned};
 
 /// What a fresh observer hears of the same chain.
 fn replayed(node: &Node) -> Heard {
@@ -110,6 +110,41 @@ fn what_has_become_premature_leaves() {
     assert!(heard.mempool.contains(&heir.compute_txid()));
     assert!(heard.mempool.contains(&plain.compute_txid()));
     assert!(heard.mempool.contains(&confirmed.compute_txid()));
+    node.debug_check();
+}
+
+#[test]
+fn what_an_earlier_median_time_makes_premature_leaves() {
+    let wallet = Wallet::new(6);
+    let model = Model::default();
+    let (mut node, coins) = funded(&wallet.p2wpkh(), 2, Box::new(model.clone()));
+    let base = node.tip();
+    node.advance_time(3600).expect("within two hours");
+    node.mine(11, None).expect("blocks");
+    let mut timed = unsigned(&coins[..1], &[wallet.p2wpkh()], 1_000);
+    timed.lock_time = LockTime::from_consensus(base.time + 1_000);
+    wallet.sign(&mut timed, &[coins[0].1.clone()]);
+    let child = wallet.spend(&[output(&timed, 0)], &[wallet.p2wpkh()], 1_000);
+    let bystander = wallet.spend(&coins[1..], &[wallet.p2wpkh()], 1_000);
+    for transaction in [&timed, &child, &bystander] {
+        node.submit(transaction.clone()).expect("the time has come");
+    }
+    // A longer branch of blocks a second apart.
+    let mut parent = base.hash;
+    for step in 1..=12 {
+        let block = block_on(parent, base.height + step, base.time + step, vec![]);
+        parent = block.block_hash();
+        match node.submit_block(&block) {
+            Ok(()) => assert_eq!(step, 12),
+            Err(error) => assert!(matches!(error, Error::NotBest(_)) && step < 12, "{step}: {error}"),
+        }
+    }
+    assert!(node.tip().median_time_past < base.time + 1_000);
+    let heard = model.heard();
+    assert_eq!(heard.mempool, [bystander.compute_txid()].into_iter().collect());
+    let leave = |transaction: &bitcoin::Transaction| (transaction.compute_txid(), Departure::Reorganised);
+    assert_eq!(heard.departures, [leave(&child), leave(&timed)], "children leave first");
+    assert_eq!(node.submit(timed).expect_err("not yet").reason, "non-final");
     node.debug_check();
 }
 

@@ -505,8 +505,11 @@ fn locks_open_when_their_time_has_come() {
     let control = info.control_block(&(key.clone(), LeafVersion::TapScript)).expect("the leaf is there").serialize();
     by_script.input[0].witness = Witness::from_slice(&[signature.as_ref(), key.as_bytes(), &control]);
     node.submit(by_script).expect("a script path spend");
-    node.mine(3, None).expect("blocks");
-    node.submit(later).expect("four blocks have passed");
+    node.mine(2, None).expect("blocks");
+    assert_eq!(node.submit(later.clone()).expect_err("one block too early").reason, "non-BIP68-final");
+    node.mine(1, None).expect("a block");
+    assert_eq!(node.submit(late.clone()).expect_err("one block too early").reason, "non-final");
+    node.submit(later).expect("the next block is the fourth");
     node.mine(1, None).expect("a block");
     node.submit(late).expect("the height has come");
     node.mine(1, None).expect("a block");

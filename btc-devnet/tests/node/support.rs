@@ -137,7 +137,11 @@ pub(crate) fn coins_of(node: &Node, heights: std::ops::RangeInclusive<u32>) -> V
 /// The next block with these transactions, as the node itself would build it; it claims the subsidy and no fees.
 pub(crate) fn next_block(node: &Node, transactions: Vec<Transaction>) -> Block {
     let tip = node.tip();
-    let height = tip.height + 1;
+    block_on(tip.hash, tip.height + 1, node.time().max(tip.median_time_past + 1), transactions)
+}
+
+/// A block on any other.
+pub(crate) fn block_on(parent: BlockHash, height: u32, time: u32, transactions: Vec<Transaction>) -> Block {
     let coinbase = Transaction {
         version: Version::TWO,
         lock_time: LockTime::ZERO,
@@ -158,9 +162,9 @@ pub(crate) fn next_block(node: &Node, transactions: Vec<Transaction>) -> Block {
     let mut block = Block {
         header: Header {
             version: bitcoin::block::Version::from_consensus(0x2000_0000),
-            prev_blockhash: tip.hash,
+            prev_blockhash: parent,
             merkle_root: TxMerkleNode::all_zeros(),
-            time: node.time().max(tip.median_time_past + 1),
+            time,
             bits: CompactTarget::from_consensus(0x207f_ffff),
             nonce: 0,
         },
