@@ -478,6 +478,43 @@ fn a_child_pays_for_its_parent_in_a_package() {
 }
 
 #[test]
+fn whoever_spends_from_a_parent_with_dust_must_spend_the_dust() {
+    let mut bench = Bench::new(1);
+    let mut parent = unsigned(&bench.coins[..1], &[bench.own(), bench.own()], 0);
+    parent
+        .output
+        .push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(vec![0x51, 0x02, 0x4e, 0x73]) });
+    bench.wallet.sign(&mut parent, &[bench.coins[0].1.clone()]);
+    let child = bench.wallet.spend(&[output(&parent, 0), output(&parent, 2)], &[bench.own()], 2_000);
+    let report = bench.node.submit_package(vec![parent.clone(), child], None).expect("a report");
+    assert_eq!(report.message, "success");
+    let second = bench.wallet.spend(&[output(&parent, 1)], &[bench.own()], 2_000);
+    bench.refuses(second.clone(), Rejection::REJECTED, "missing-ephemeral-spends");
+    bench.node.mine(1, None).expect("a block");
+    // The dust of a confirmed parent binds nobody.
+    bench.accepts(second);
+}
+
+#[test]
+fn a_block_that_spends_a_coin_otherwise_rules_out_descendants_too() {
+    let wallet = Wallet::new(9);
+    let model = Model::default();
+    let (mut node, coins) = funded(&wallet.p2wpkh(), 2, Box::new(model.clone()));
+    let parent = wallet.spend(&coins[..1], &[wallet.p2wpkh()], 1_000);
+    let child = wallet.spend(&[output(&parent, 0), coins[1].clone()], &[wallet.p2wpkh()], 1_000);
+    let grandchild = wallet.spend(&[output(&child, 0)], &[wallet.p2wpkh()], 1_000);
+    for transaction in [&parent, &child, &grandchild] {
+        node.submit(transaction.clone()).expect("fine");
+    }
+    let block = next_block(&node, vec![wallet.spend(&coins[..1], &[wallet.p2tr()], 1_000)]);
+    node.submit_block(&block).expect("a valid block");
+    let by = Departure::Conflict(block.block_hash());
+    let left = [&grandchild, &child, &parent].map(|transaction| (transaction.compute_txid(), by));
+    assert_eq!(model.heard().departures, left, "children leave first");
+    node.debug_check();
+}
+
+#[test]
 fn packages_that_are_none_are_named() {
     let mut bench = Bench::new(4);
     let (first, second) = (bench.pay(0, 1_000), bench.pay(1, 1_000));
