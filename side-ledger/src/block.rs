@@ -47,7 +47,7 @@ number!(
     SetNumber
 );
 number!(
-    /// How often the sealers were switched within a set. At most [`MAX_SAFE`].
+    /// How often the sealers were switched. At most [`MAX_SAFE`].
     Epoch
 );
 number!(
@@ -85,7 +85,7 @@ pub struct Rank {
     pub recovery: Recovery,
     /// The set of voters.
     pub set: SetNumber,
-    /// The epoch within the set.
+    /// The epoch.
     pub epoch: Epoch,
     /// The height.
     pub height: Height,
@@ -100,7 +100,7 @@ pub struct Block {
     pub recovery: Recovery,
     /// The set of voters that it was sealed under.
     pub set: SetNumber,
-    /// The epoch within the set.
+    /// The epoch.
     pub epoch: Epoch,
     /// Its height, from 1.
     pub height: Height,

@@ -1,6 +1,7 @@
 //! Who votes, who seals, and what the parameters are: the part of the ledger state that members decide (docs/protocol.md, section "Votes").
 //!
-//! Voters form numbered sets. Decisions about voters wait (*pending*) until the sealer closes the set; everything else takes effect with the
+//! Voters form numbered sets. Decisions about voters wait (*pending*) until the sealer closes the set, and each close carries out one of them, so that
+//! what more than two thirds of one set know somebody among two thirds of the next knows too; everything else takes effect with the
 //! block that seals the deciding vote. Which votes decide a switch of sealers is not told here: those count unsealed, and side-seal judges them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +74,7 @@ pub struct Governance {
     closed_group: bool,
     /// The set of voters that the next block is sealed under.
     pub set: SetNumber,
-    /// The epoch within the set.
+    /// The epoch: how often the sealers were switched. It never restarts, so that no set begins below what voters of an earlier one are bound to.
     pub epoch: Epoch,
     /// The voters of the set.
     pub voters: BTreeSet<AuthorId>,
@@ -267,7 +268,7 @@ impl Governance {
         if self.pending.is_empty() || self.closing {
             return Err(Reason::NothingPending);
         }
-        if !(1..=MAX_VOTERS).contains(&self.next_count()) {
+        if self.next_change().is_none() {
             return Err(Reason::VoterCount);
         }
         self.closing = true;
@@ -279,7 +280,8 @@ impl Governance {
         if !std::mem::take(&mut self.closing) {
             return;
         }
-        for (key, voter) in std::mem::take(&mut self.pending) {
+        if let Some((key, voter)) = self.next_change() {
+            self.pending.remove(&key);
             if voter {
                 self.voters.insert(key);
             } else {
@@ -287,7 +289,6 @@ impl Governance {
             }
         }
         self.set.0 += 1;
-        self.epoch = Epoch(0);
         self.office.clone_from(&self.sealers);
         self.ballots.clear();
     }
@@ -319,6 +320,13 @@ impl Governance {
 
     fn will_vote(&self, key: &AuthorId) -> bool {
         self.pending.get(key).copied().unwrap_or_else(|| self.voters.contains(key))
+    }
+
+    /// The change that the next close carries out: the first by key that leaves the set with a voter and not too many.
+    fn next_change(&self) -> Option<(AuthorId, bool)> {
+        let count = self.voters.len();
+        let fits = |voter: bool| if voter { count < MAX_VOTERS } else { count > 1 };
+        self.pending.iter().map(|(key, voter)| (*key, *voter)).find(|(_, voter)| fits(*voter))
     }
 
     fn next_count(&self) -> usize {

@@ -309,6 +309,11 @@ impl Group {
         self.chain.state_root()
     }
 
+    /// Holds the chain to its invariants. Costs a walk over everything.
+    pub fn debug_check(&mut self) {
+        self.chain.debug_check(&self.replica);
+    }
+
     /// Where a transaction stands.
     pub fn status(&self, position: &Position) -> Option<Status> {
         self.chain.status(&self.replica, position)

@@ -19,9 +19,10 @@ use bft_json_crdt::value::Value;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::block::{Epoch, SetNumber};
 use crate::genesis::Limits;
 use crate::names::Name;
-use crate::transaction::{Known, MAX_TRANSACTIONS, TRANSACTIONS_KEY, Transaction, TransactionError};
+use crate::transaction::{Known, MAX_TRANSACTIONS, SealersVote, TRANSACTIONS_KEY, Transaction, TransactionError};
 
 /// Fewest hexadecimal digits of a key that are looked up as its prefix: fewer are more likely a slip.
 pub const MIN_PREFIX_DIGITS: usize = 4;
@@ -178,6 +179,8 @@ pub struct Ledger {
     claims: BTreeMap<Name, BTreeMap<Position, AuthorNo>>,
     /// Each author's last claim in the one order.
     called: HashMap<AuthorNo, (Position, Name)>,
+    /// Where votes on the sealers stand, by set and epoch.
+    votes: BTreeSet<(SetNumber, Epoch, Position)>,
     equivocators: HashSet<AuthorId>,
     /// Where something is said about swaps: few among many notes.
     swaps: BTreeSet<Position>,
@@ -216,8 +219,15 @@ impl Ledger {
                     let position = Position { lamport, id: change.id(), offset: offset.saturating_add(nth) };
                     match &content {
                         Content::Name(name) => self.claim(name, position, author),
-                        Content::Other(known) if known.is_swap() => drop(self.swaps.insert(position)),
-                        _ => {}
+                        Content::Other(known) => {
+                            if known.is_swap() {
+                                self.swaps.insert(position);
+                            }
+                            if let Known::SealersVote(vote) = &**known {
+                                self.votes.insert((vote.set, vote.epoch, position));
+                            }
+                        }
+                        Content::Note(_) | Content::Malformed(_) => {}
                     }
                     self.entries.insert(position, Stored { author, seq: header.seq, time_ms: header.time_ms, content });
                     added.push(position);
@@ -268,6 +278,35 @@ impl Ledger {
     /// The entry at a place.
     pub fn get(&self, position: &Position) -> Option<Entry> {
         self.entries.get(position).map(|stored| self.show(position, stored))
+    }
+
+    /// All votes on who shall seal that were cast in a set of voters, sealed or not: epoch, voter, place and vote, in the order of epochs, then in the one
+    /// order. Whether somebody may vote is not asked here.
+    pub fn sealers_votes(
+        &self,
+        set: SetNumber,
+    ) -> impl DoubleEndedIterator<Item = (Epoch, AuthorId, Position, &SealersVote)> {
+        let first = Position { lamport: 0, id: ChangeId([0; 32]), offset: 0 };
+        let range = self.votes.range((set, Epoch(0), first)..(SetNumber(set.0.saturating_add(1)), Epoch(0), first));
+        range.filter_map(|(_, epoch, position)| {
+            let stored = self.entries.get(position)?;
+            match &stored.content {
+                Content::Other(known) => match &**known {
+                    Known::SealersVote(vote) => Some((*epoch, self.authors[stored.author as usize], *position, vote)),
+                    _ => None,
+                },
+                _ => None,
+            }
+        })
+    }
+
+    /// The highest epoch of the latest set that this member has voted for. Whoever votes by the rules votes for ever higher ones.
+    pub fn last_voted(&self, author: &AuthorId) -> Option<Epoch> {
+        let number = *self.numbers.get(author)?;
+        let own = |(_, epoch, position): &(SetNumber, Epoch, Position)| {
+            self.entries.get(position).is_some_and(|stored| stored.author == number).then_some(*epoch)
+        };
+        self.votes.iter().rev().find_map(own)
     }
 
     /// The transactions of an absorbed change, by offset.
@@ -431,6 +470,18 @@ impl Ledger {
             equivocator: self.equivocators.contains(&author),
         }
     }
+}
+
+/// What a change says, without regard to its place in the history: its transactions other than notes, names and malformed ones, by offset.
+pub fn said_in(change: &Change) -> Vec<(u32, Known)> {
+    let Ok(ops) = Ops::decode(change.header().version, change.ops()) else { return Vec::new() };
+    let mut ledger = Ledger::new(&Limits::default());
+    ledger.absorb(0, change, &ops);
+    let known = |(position, stored): (Position, Stored)| match stored.content {
+        Content::Other(known) => Some((position.offset, *known)),
+        _ => None,
+    };
+    ledger.entries.into_iter().filter_map(known).collect()
 }
 
 /// The number of the root's list of transactions in the table of `ops`, if the change touches it.

@@ -6,7 +6,7 @@ use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Replica;
 
-use super::{Chain, Fault, Place, RECENT_BLOCKS, Sealed, Switch, Undo};
+use super::{Chain, Fault, Place, RECENT_BLOCKS, Sealed, Switch};
 use crate::block::{Block, BlockId, Height};
 use crate::ledger::{Action, Ledger, Position};
 use crate::merkle::{self, Hash};
@@ -56,8 +56,8 @@ impl Chain {
             self.electorate = Arc::new(self.governance.electorate());
         }
         let drift = self.accounts.drift();
-        let undo = Some(Undo { journal: self.accounts.settle(), governance: before });
-        self.blocks.push(Sealed { id, block: block.clone(), switch: switch.cloned(), electorate, changes, undo });
+        let (block, switch, undo) = (block.clone(), switch.cloned(), Some(self.accounts.settle()));
+        self.blocks.push(Sealed { id, block, switch, electorate, before, changes, undo });
         if drift != 0 {
             return Err(Fault::Supply);
         }

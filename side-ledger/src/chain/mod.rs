@@ -144,9 +144,12 @@ pub struct Sealed {
     pub switch: Option<Switch>,
     /// Whoever decides about the sealers of the set that it was sealed under.
     pub electorate: Arc<Electorate>,
+    /// What the members had decided before it.
+    pub before: Arc<Governance>,
     /// What it sealed, in the one order.
     changes: Vec<ChangeIdx>,
-    undo: Option<Undo>,
+    /// What undoes it, unless it is settled.
+    undo: Option<Journal>,
 }
 
 impl Sealed {
@@ -159,12 +162,6 @@ impl Sealed {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
-}
-
-#[derive(Debug, Clone)]
-struct Undo {
-    journal: Journal,
-    governance: Arc<Governance>,
 }
 
 /// Where a sealed change stands; zeros for one that is pending. Eight bytes a change.
@@ -331,7 +328,7 @@ impl Chain {
     pub(crate) fn new_members(&self) -> Vec<AuthorId> {
         let Some(undo) = self.tip().and_then(|sealed| sealed.undo.as_ref()) else { return Vec::new() };
         self.accounts
-            .numbered(undo.journal.keys().copied())
+            .numbered(undo.keys().copied())
             .filter(|(_, account)| account.member)
             .map(|(key, _)| *key)
             .collect()
@@ -518,11 +515,9 @@ impl Chain {
         }
         self.log.truncate(self.log.len() - sealed.changes.len());
         if let Some(undo) = sealed.undo.take() {
-            self.accounts.undo(&undo.journal);
-            if undo.governance.set != self.governance.set {
-                self.electorate = Arc::clone(&sealed.electorate);
-            }
-            self.governance = undo.governance;
+            self.accounts.undo(&undo);
+            self.electorate = Arc::clone(&sealed.electorate);
+            self.governance = Arc::clone(&sealed.before);
         }
         Some(sealed)
     }

@@ -1,6 +1,8 @@
 //! Blocks move what they say, every member comes to the same state, and what was done can be undone.
 
+use bft_json_crdt::document::{ContainerIdx, NewElement};
 use bft_json_crdt::identity::Keypair;
+use bft_json_crdt::ops::Kind;
 use bft_json_crdt::replica::{Incoming, Limits as ReplicaLimits};
 use proptest::prelude::*;
 
@@ -93,6 +95,10 @@ impl Member {
             Status::Pending => panic!("{position} is pending"),
         }
     }
+}
+
+fn first_offset(member: &Member, id: ChangeId) -> u32 {
+    member.group.history(None).find(|entry| entry.id == id).unwrap().offset
 }
 
 #[test]
@@ -202,6 +208,8 @@ fn a_proven_equivocators_flood_does_not_keep_others_from_being_sealed() {
     let mut sealer = Member::with(small(), 0);
     sealer.hear(&left);
     sealer.hear(&right);
+    // Others may not hold what nobody else depends on.
+    assert_eq!(sealer.group.seal(1, None), Err(Fault::Nothing));
     let honest = sealer.pay(1, 7);
     // The honest change names what it saw, so all is covered in the end, three changes a block.
     while sealer.group.status(&honest) == Some(Status::Pending) {
@@ -316,6 +324,19 @@ fn in_a_closed_group_only_members_count_and_voters_take_them_in() {
     };
     // A stranger writes into an open twin of the group; a founder's change depends on it.
     let mut stranger = Member::with(closed(), 4);
+    let mut twin = Replica::new(closed().id().document(), ReplicaLimits::default());
+    for number in [5, 3] {
+        twin.set_writer(Some(key(number)));
+        let note = Transaction::note("hello", 100).unwrap().to_value();
+        let written = twin.transact(&keypair(number), 1, |tx| {
+            let list = tx.child(ContainerIdx::ROOT, crate::transaction::TRANSACTIONS_KEY, Kind::List)?;
+            tx.insert_in_order(list, NewElement::Value(note)).map(drop)
+        });
+        written.unwrap().1.unwrap();
+    }
+    let stranger_id = twin.id(ChangeIdx(0));
+    let founders: Vec<Incoming> = twin.log(ChangeIdx(0)).map(|(_, incoming)| incoming).collect();
+    members[3].group.apply_batch(founders);
     assert!(stranger.group.write(&[Transaction::note("hi", 9).unwrap()], &keypair(4), 1).is_err());
     members[0].write(vote(Role::Member));
     members[1].write(vote(Role::Member));
@@ -323,6 +344,9 @@ fn in_a_closed_group_only_members_count_and_voters_take_them_in() {
     let other_set = members[3].write(MemberVote { set: crate::block::SetNumber(7), ..vote(Role::Member) });
     share(&mut members);
     seal(&mut members);
+    let offset = first_offset(&members[1], stranger_id);
+    let by_stranger = Position { lamport: 1, id: stranger_id, offset };
+    assert_eq!(members[1].reason(&by_stranger), Some(Reason::NotMember));
     assert_eq!(members[1].reason(&other_set), Some(Reason::OtherSet));
     assert_eq!(members[1].reason(&revoked), None);
     assert!(!members[1].group.chain().account(&key(4)).member);
@@ -433,7 +457,7 @@ fn a_switch_makes_others_seal_and_the_replaced_leave() {
     next.seal();
     assert_eq!(next.reason(&close), None);
     let governance = next.group.chain().governance();
-    assert_eq!((governance.set.0, governance.epoch.0, &governance.office), (1, 0, &vec![key(1)]));
+    assert_eq!((governance.set.0, governance.epoch.0, &governance.office), (1, 3, &vec![key(1)]));
     assert!(!governance.voters.contains(&key(0)));
     sealer.check();
 }

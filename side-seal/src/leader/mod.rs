@@ -1,0 +1,320 @@
+//! The engine of the leader mode: it keeps the blocks that it hears of, extends the group's chain by the best of them, seals when it is this node's
+//! turn, and follows the voters to another sealer.
+//!
+//! ```text
+//! tree    the signed blocks that are known
+//! judge   whether a block may extend the chain where it stands, and where an epoch starts
+//! adopt   what arrives becomes the chain, if its rank is higher
+//! office  sealing and voting
+//! ```
+//! Rules:
+//! - Blocks rank by (recovery, set, epoch, height). The chain follows the highest rank whose every block is good.
+//! - A block of a further epoch brings the votes it starts from and continues from the block that follows from them ([`crate::warrant::start`]).
+//! - Epochs go on across sets. A set is in force until the first block of the next; that one brings the words of electors of the set in force that they hold its
+//!   last block, or begins an epoch that they voted for: or a sealer whom the others are replacing could end the set on its own and outrank them.
+//! - A voter that has voted for an epoch gives its word for no block of a lower one. It follows the chain all the same.
+//! - Of a sealer that sealed one rank twice nothing more of that epoch is taken.
+//! - Effects are to be carried out in their order; what is kept must be on disk before what follows it goes out.
+
+mod adopt;
+mod judge;
+mod office;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use bft_json_crdt::identity::{AuthorId, Keypair};
+use side_ledger::block::{BlockId, Epoch, Height, Rank, Recovery, SetNumber};
+use side_ledger::chain::{Fault, Sealed};
+use side_ledger::governance::Electorate;
+use side_ledger::group::Group;
+use thiserror::Error;
+
+pub use self::office::{MAX_EPOCH_JUMP, NEAR, VoteError};
+use self::tree::Tree;
+use crate::message::{ANSWER_BYTES, MAX_BLOCKS, MAX_HAVE, Message};
+use crate::signed::{DoubleSeal, Hold, SignedBlock};
+use crate::warrant::WarrantFault;
+
+/// Most blocks that are kept although what they follow is not here: asking brings them again.
+pub const MAX_ORPHANS: usize = 256;
+/// Most known blocks beside the chain: those of a chain that was left, and what a lying sealer makes.
+pub const MAX_ASIDE: usize = 16_384;
+/// Most proofs that are kept, one for each sealer and epoch.
+pub const MAX_PROOFS: usize = 1024;
+
+/// What is to be on disk before whatever follows it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A block.
+    Block(SignedBlock),
+    /// A proof that a sealer sealed twice.
+    Double(DoubleSeal),
+}
+
+/// What happened, for whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The chain has this block at its end now.
+    Extended(Height, BlockId),
+    /// This block is no longer on the chain: what it sealed is pending again unless a later event seals it.
+    Returned(Height, BlockId),
+    /// A block of the present or a certified sealer does not come to what it says.
+    Refused(BlockId, Refusal),
+    /// A sealer sealed one rank twice.
+    Doubled(AuthorId, Rank),
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write it to disk and wait until it is there.
+    Keep(Record),
+    /// Tell everybody.
+    Tell(Message),
+    /// Ask whoever the event came from, or anybody.
+    Ask(Message),
+    /// Show it.
+    Show(Event),
+}
+
+/// Why a block is not taken. Its sender, or its sealer, is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// It belongs to another group.
+    #[error("the block belongs to another group")]
+    Group,
+    /// It follows a block that was refused.
+    #[error("the block follows one that was refused")]
+    Parent,
+    /// Its recovery, set or epoch is not what follows from the block before.
+    #[error("the block's recovery, set or epoch does not follow")]
+    Seat,
+    /// Whoever signed it is not the sealer there.
+    #[error("the block is signed by somebody who is not the sealer")]
+    Signer,
+    /// What it brings along does not entitle it.
+    #[error("the block brings no good warrant: {0}")]
+    Warrant(#[from] WarrantFault),
+    /// It does not continue from where its votes say.
+    #[error("the block does not continue from where its votes say")]
+    Start,
+    /// The ledger refuses it.
+    #[error(transparent)]
+    Ledger(Fault),
+    /// There are too many blocks beside the chain.
+    #[error("too many blocks are kept beside the chain")]
+    Full,
+}
+
+/// Who seals, for whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Office {
+    /// The set of voters.
+    pub set: SetNumber,
+    /// The epoch within the set.
+    pub epoch: Epoch,
+    /// Who seals.
+    pub sealers: Vec<AuthorId>,
+    /// How many voters there are.
+    pub voters: usize,
+    /// How many of the electors it takes to replace the sealer.
+    pub needed: usize,
+    /// How many electors there are: the voters other than whoever sealed when the set began.
+    pub electors: usize,
+}
+
+/// Whoever decides about the sealers now: the electors of the set that the last block was sealed under.
+fn in_force(group: &Group) -> &Electorate {
+    group.chain().tip().map_or(group.chain().electorate(), |tip| &tip.electorate)
+}
+
+/// Names what is proven against a sealer.
+type Seat = (AuthorId, Recovery, SetNumber, Epoch);
+
+fn seat(signed: &SignedBlock) -> Seat {
+    let rank = signed.block().rank();
+    (signed.signer(), rank.recovery, rank.set, rank.epoch)
+}
+
+/// The engine. See the [module](self).
+pub struct Leader {
+    keypair: Option<Keypair>,
+    /// Whether this node seals when it is its turn. Not before a node that may have forgotten blocks has learnt them again.
+    may_seal: bool,
+    tree: Tree,
+    /// Each voter's highest word.
+    holds: BTreeMap<AuthorId, Hold>,
+    proofs: BTreeMap<Seat, DoubleSeal>,
+    /// When the last block was sealed here, by this node's clock.
+    sealed_ms: Option<u64>,
+}
+
+impl Leader {
+    /// An engine without blocks. With a key pair it seals, votes and gives its word where it is asked to.
+    pub fn new(keypair: Option<Keypair>) -> Self {
+        Self {
+            keypair,
+            may_seal: true,
+            tree: Tree::default(),
+            holds: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            sealed_ms: None,
+        }
+    }
+
+    /// Takes in what was kept, in the order in which it was, after the group has loaded its changes. Nothing of it is to be kept or told again, so no
+    /// effects come out.
+    pub fn restore(&mut self, group: &mut Group, records: impl IntoIterator<Item = Record>) {
+        let mut effects = Vec::new();
+        for record in records {
+            match record {
+                Record::Block(signed) => self.insert(group, signed, &mut effects),
+                Record::Double(proof) => self.convict(proof, &mut effects),
+            }
+        }
+        self.advance(group, &mut effects);
+    }
+
+    /// Says whether this node seals when it is its turn. A node whose disk may be older than what it has told must not: it would seal twice.
+    pub fn set_sealing(&mut self, may_seal: bool) {
+        self.may_seal = may_seal;
+    }
+
+    /// A message came. An error is the sender's fault; effects may have come before it.
+    pub fn hear(&mut self, group: &mut Group, message: Message) -> (Vec<Effect>, Option<Refusal>) {
+        let mut effects = Vec::new();
+        let mut fault = None;
+        match message {
+            Message::Blocks(blocks) => {
+                for signed in blocks {
+                    if let Err(refusal) = self.offer(group, signed, &mut effects) {
+                        fault = Some(refusal);
+                        break;
+                    }
+                }
+                self.advance(group, &mut effects);
+                self.ask_missing(group, &mut effects);
+            }
+            Message::Hold(hold) => self.hear_hold(group, hold, &mut effects),
+            Message::Double(proof) => {
+                if proof.blocks()[0].block().group == group.id() {
+                    self.convict(proof, &mut effects);
+                } else {
+                    fault = Some(Refusal::Group);
+                }
+            }
+            // Answered by `answer`, to whoever asked.
+            Message::Ask { .. } => {}
+        }
+        (effects, fault)
+    }
+
+    /// The group has more changes: blocks that waited for them may become the chain. Also to be called where the group put blocks back.
+    pub fn changed(&mut self, group: &mut Group) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.advance(group, &mut effects);
+        effects
+    }
+
+    /// What a node that has just connected is told.
+    pub fn greet(&self, group: &Group) -> Vec<Message> {
+        let tip = self.tree.get(&group.chain().tip_id()).map(|signed| Message::Blocks(vec![signed.clone()]));
+        let proofs = self.proofs.values().cloned().map(Message::Double);
+        tip.into_iter().chain(self.holds.values().copied().map(Message::Hold)).chain(proofs).collect()
+    }
+
+    /// The answer to [`Message::Ask`]: what leads to the block from what the asker has, lowest first.
+    pub fn answer(&self, group: &Group, want: &BlockId, have: &[BlockId]) -> Option<Message> {
+        let chain = group.chain();
+        let wanted = self.tree.get(want)?;
+        let mut ids: Vec<BlockId> = Vec::new();
+        // Beside the chain step by step, on the chain by height.
+        let mut at = wanted;
+        while !self.on_chain(group, at) && !have.contains(&at.id()) && ids.len() < MAX_ASIDE {
+            ids.push(at.id());
+            match self.tree.get(&at.block().parent) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        if self.on_chain(group, at) && !have.contains(&at.id()) {
+            let top = at.block().height.0;
+            let height = |id: &BlockId| {
+                let signed = self.tree.get(id).filter(|signed| self.on_chain(group, signed))?;
+                Some(signed.block().height.0).filter(|height| *height < top)
+            };
+            let low = have.iter().take(MAX_HAVE).filter_map(height).max().unwrap_or(0);
+            // The lowest ones suffice: the asker asks again.
+            let high = top.min(low + MAX_BLOCKS as u64);
+            if high < top {
+                ids.clear();
+            }
+            ids.extend((low + 1..=high).rev().filter_map(|height| chain.at(Height(height))).map(|sealed| sealed.id));
+        }
+        let mut bytes = 0;
+        let mut blocks = Vec::new();
+        for signed in ids.iter().rev().take(MAX_BLOCKS).filter_map(|id| self.tree.get(id)) {
+            blocks.push(signed.clone());
+            bytes += signed.encode().len();
+            if bytes >= ANSWER_BYTES {
+                break;
+            }
+        }
+        Some(Message::Blocks(blocks))
+    }
+
+    /// How many voters of its set hold the block at this height of the chain, or one after it.
+    pub fn holders(&self, group: &Group, height: Height) -> usize {
+        let Some(sealed) = group.chain().at(height) else { return 0 };
+        sealed.electorate.voters.iter().filter(|voter| self.holds_at(group, voter, height)).count()
+    }
+
+    /// Whether the block at this height is held by as many electors as decide about the sealer: no switch by honest voters drops it any more.
+    pub fn is_held(&self, group: &Group, height: Height) -> bool {
+        group.chain().at(height).is_some_and(|sealed| {
+            let electors = sealed.electorate.electors.iter();
+            electors.filter(|voter| self.holds_at(group, voter, height)).count() >= sealed.electorate.needed
+        })
+    }
+
+    /// Who seals and who decides about it.
+    pub fn office(&self, group: &Group) -> Office {
+        let (governance, electorate) = (group.chain().governance(), in_force(group));
+        Office {
+            set: electorate.set,
+            epoch: governance.epoch,
+            sealers: governance.sealers.clone(),
+            voters: electorate.voters.len(),
+            needed: electorate.needed,
+            electors: electorate.electors.len(),
+        }
+    }
+
+    /// The proofs against sealers that are held.
+    pub fn proofs(&self) -> impl Iterator<Item = &DoubleSeal> {
+        self.proofs.values()
+    }
+
+    /// A block that is known, on the chain or beside it.
+    pub fn block(&self, id: &BlockId) -> Option<&SignedBlock> {
+        self.tree.get(id)
+    }
+
+    fn holds_at(&self, group: &Group, voter: &AuthorId, height: Height) -> bool {
+        self.holds.get(voter).is_some_and(|hold| {
+            hold.rank.height >= height
+                && group.chain().at(hold.rank.height).is_some_and(|sealed| sealed.id == hold.block)
+        })
+    }
+
+    fn on_chain(&self, group: &Group, signed: &SignedBlock) -> bool {
+        group.chain().at(signed.block().height).is_some_and(|sealed: &Sealed| sealed.id == signed.id())
+    }
+
+    /// Where this node's own votes bind it: to no epoch below this one.
+    fn bound(&self, group: &Group) -> Epoch {
+        let own = self.keypair.as_ref().and_then(|keypair| group.ledger().last_voted(&keypair.author()));
+        own.unwrap_or_default()
+    }
+}

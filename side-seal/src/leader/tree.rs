@@ -1,0 +1,83 @@
+//! The signed blocks that are known, those of the chain included.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use bft_json_crdt::identity::AuthorId;
+use side_ledger::block::{BlockId, Rank};
+
+use super::MAX_ORPHANS;
+use crate::signed::SignedBlock;
+
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    blocks: HashMap<BlockId, SignedBlock>,
+    /// What each signer sealed at each rank first.
+    first: HashMap<(AuthorId, Rank), BlockId>,
+    /// By rank, without the refused ones.
+    ranked: BTreeSet<(Rank, BlockId)>,
+    refused: HashSet<BlockId>,
+    /// Blocks that wait for another block, oldest first: beside each what it waits for.
+    orphans: VecDeque<(BlockId, SignedBlock)>,
+}
+
+impl Tree {
+    pub(super) fn get(&self, id: &BlockId) -> Option<&SignedBlock> {
+        self.blocks.get(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Adds a block; gives another one of the same rank by the same signer.
+    pub(super) fn insert(&mut self, signed: SignedBlock) -> Option<&SignedBlock> {
+        let (id, rank) = (signed.id(), signed.block().rank());
+        let first = *self.first.entry((signed.signer(), rank)).or_insert(id);
+        self.ranked.insert((rank, id));
+        self.blocks.insert(id, signed);
+        (first != id).then(|| &self.blocks[&first])
+    }
+
+    pub(super) fn refuse(&mut self, id: BlockId) {
+        if let Some(signed) = self.blocks.get(&id) {
+            self.ranked.remove(&(signed.block().rank(), id));
+            self.refused.insert(id);
+        }
+    }
+
+    pub(super) fn is_refused(&self, id: &BlockId) -> bool {
+        self.refused.contains(id)
+    }
+
+    /// The blocks above a rank that were not refused, highest first.
+    pub(super) fn above(&self, rank: Rank) -> Vec<BlockId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = Excluded((rank, BlockId([0xff; 32])));
+        self.ranked.range((from, Unbounded)).rev().map(|(_, id)| *id).collect()
+    }
+
+    /// Keeps a block until `missing` is here. The oldest give way.
+    pub(super) fn wait(&mut self, missing: BlockId, signed: SignedBlock) {
+        if self.orphans.iter().any(|(_, other)| other.id() == signed.id()) {
+            return;
+        }
+        if self.orphans.len() == MAX_ORPHANS {
+            self.orphans.pop_front();
+        }
+        self.orphans.push_back((missing, signed));
+    }
+
+    /// The blocks that waited for this one.
+    pub(super) fn waited_for(&mut self, id: &BlockId) -> Vec<SignedBlock> {
+        let (ready, still) = std::mem::take(&mut self.orphans).into_iter().partition(|(missing, _)| missing == id);
+        self.orphans = still;
+        let ready: VecDeque<(BlockId, SignedBlock)> = ready;
+        ready.into_iter().map(|(_, signed)| signed).collect()
+    }
+
+    /// What is waited for and does not wait itself.
+    pub(super) fn missing(&self) -> BTreeSet<BlockId> {
+        let waiting: HashSet<BlockId> = self.orphans.iter().map(|(_, signed)| signed.id()).collect();
+        self.orphans.iter().map(|(missing, _)| *missing).filter(|id| !waiting.contains(id)).collect()
+    }
+}

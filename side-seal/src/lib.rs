@@ -1,0 +1,24 @@
+//! Who seals the blocks of a Side group, and how the voters replace whoever does.
+//!
+//! *Leader mode*: one sealer makes a block when its interval has passed and something is new. It is trusted for order and liveness, not for content:
+//! every node executes what it seals and accepts a block only if it comes to the same. It promises detection, not prevention: two blocks of one rank
+//! under one signature are a proof that every node keeps, shows and stops on. A block is *sealed*, with the number of voters who hold it; nothing is
+//! final in this mode.
+//!
+//! Nothing here has a clock, a socket, a file or a random source: events and the time go in, effects come out, to be carried out in their order.
+//! `docs/protocol.md`, section "Sealing", fixes the bytes and the rules.
+//!
+//! - [`signed`]: blocks under a signature, words of voters that they hold a block, proofs of double sealing
+//! - [`warrant`]: what entitles a block to begin an epoch or a set
+//! - [`message`]: what nodes tell one another
+//! - [`leader`]: the engine of the leader mode
+
+pub mod leader;
+pub mod message;
+pub mod signed;
+pub mod warrant;
+
+pub use leader::{Effect, Event, Leader};
+pub use message::Message;
+pub use signed::{DoubleSeal, Hold, SignedBlock};
+pub use warrant::Warrant;

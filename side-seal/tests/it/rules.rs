@@ -1,0 +1,475 @@
+//! One rule, one attacker, one test.
+
+use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
+use side_ledger::transaction::{SetClose, VoterAsk};
+use side_seal::leader::{Refusal, VoteError};
+use side_seal::warrant::WarrantFault;
+use side_seal::{DoubleSeal, Event, Hold, Leader, Message, SignedBlock, Warrant};
+
+use crate::members::{Member, carry, key, keypair, share, shown, told};
+
+fn blocks(signed: &[&SignedBlock]) -> Message {
+    Message::Blocks(signed.iter().map(|signed| (*signed).clone()).collect())
+}
+
+/// Why a member does not take a block.
+fn refused(member: &mut Member, signed: SignedBlock) -> Option<Refusal> {
+    let (before, tip) = (member.group.state_root(), member.group.chain().tip_id());
+    let (effects, fault) = member.leader.hear(&mut member.group, Message::Blocks(vec![signed]));
+    assert_eq!((member.group.state_root(), member.group.chain().tip_id()), (before, tip));
+    fault.or_else(|| {
+        shown(&effects).into_iter().find_map(|event| match event {
+            Event::Refused(_, refusal) => Some(refusal),
+            _ => None,
+        })
+    })
+}
+
+#[test]
+fn the_sealer_seals_when_its_interval_has_passed_and_something_is_new() {
+    let [mut sealer, mut other, ..] = Member::founders();
+    assert!(sealer.tick(0).is_empty());
+    assert_eq!(sealer.leader.deadline(&sealer.group), None);
+    sealer.note();
+    assert_eq!(sealer.leader.deadline(&sealer.group), Some(0));
+    let effects = sealer.tick(10);
+    assert_eq!(sealer.height(), 1);
+    sealer.note();
+    assert_eq!(sealer.leader.deadline(&sealer.group), Some(1_010));
+    assert!(sealer.tick(1_009).is_empty());
+    assert!(!sealer.tick(1_010).is_empty());
+    // Others never, and they wait for the changes before they take a block.
+    other.note();
+    assert!(other.tick(5_000).is_empty());
+    assert_eq!(other.leader.deadline(&other.group), None);
+    told(&effects).into_iter().for_each(|message| drop(other.hear(message)));
+    assert_eq!(other.height(), 0);
+    let effects = other.learn(sealer.log());
+    assert_eq!(other.height(), 1);
+    assert!(told(&effects).iter().any(|message| matches!(message, Message::Hold(hold) if hold.voter == key(1))));
+    // A node whose disk may be old does not seal.
+    sealer.note();
+    sealer.leader.set_sealing(false);
+    assert!(sealer.tick(9_000).is_empty());
+}
+
+#[test]
+fn a_block_of_anybody_but_the_sealer_is_refused() {
+    let [mut sealer, mut other, mut third, _] = Member::founders();
+    sealer.note();
+    other.learn(sealer.log());
+    third.learn(sealer.log());
+    let forged = sealer.forge(2, |block| block, Warrant::default());
+    assert_eq!(refused(&mut other, forged), Some(Refusal::Signer));
+    let further = sealer.forge(0, |block| Block { epoch: Epoch(1), ..block }, Warrant::default());
+    assert_eq!(refused(&mut other, further), Some(Refusal::Warrant(WarrantFault::TooFew { found: 0, needed: 3 })));
+    let next_set = sealer.forge(0, |block| Block { set: SetNumber(1), ..block }, Warrant::default());
+    assert_eq!(refused(&mut other, next_set), Some(Refusal::Seat));
+    let wrong = sealer.forge(0, |block| Block { state_root: [1; 32], ..block }, Warrant::default());
+    assert!(matches!(refused(&mut other, wrong), Some(Refusal::Ledger(_))));
+    let hold = Hold::sign(sealer.group.chain().rank(), sealer.group.chain().tip_id(), &keypair(1));
+    let needless = sealer.forge(0, |block| block, Warrant { votes: Vec::new(), holds: vec![hold] });
+    assert_eq!(refused(&mut other, needless), Some(Refusal::Warrant(WarrantFault::OtherBlock)));
+    // The true block beside the wrong one is a proof: it is taken only by whoever has not seen the wrong one.
+    let good = sealer.forge(0, |block| block, Warrant::default());
+    third.hear(blocks(&[&good]));
+    other.hear(blocks(&[&good]));
+    assert_eq!((third.height(), other.height(), other.leader.proofs().count()), (1, 0, 1));
+}
+
+#[test]
+fn two_blocks_of_one_rank_are_a_proof_that_everybody_keeps_shows_and_stops_on() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let one = members[0].forge(0, |block| block, Warrant::default());
+    let twin = members[0].forge(0, |block| Block { time_ms: block.time_ms + 1, ..block }, Warrant::default());
+    members[1].hear(blocks(&[&one]));
+    members[2].hear(blocks(&[&twin]));
+    let effects = members[1].hear(blocks(&[&twin]));
+    assert_eq!(shown(&effects), [Event::Doubled(key(0), one.block().rank())]);
+    let proof = told(&effects).into_iter().find(|message| matches!(message, Message::Double(_))).unwrap();
+    // The proof travels on its own, and each keeps the block that came first.
+    let proof = Message::decode(&proof.encode()).unwrap();
+    for at in [2, 3] {
+        assert_eq!(shown(&members[at].hear(proof.clone())), [Event::Doubled(key(0), one.block().rank())]);
+        assert!(shown(&members[at].hear(proof.clone())).is_empty());
+        assert_eq!(members[at].leader.proofs().count(), 1);
+    }
+    assert_eq!([1, 2, 3].map(|at| members[at].height()), [1, 1, 0]);
+    // Whatever that sealer seals in this epoch is kept, and nobody follows it.
+    members[0].hear(blocks(&[&one]));
+    members[0].note();
+    share(&mut members);
+    let more = members[0].forge(0, |block| block, Warrant::default());
+    members[1].hear(blocks(&[&more]));
+    assert_eq!(members[1].height(), 1);
+    assert!(members[1].leader.block(&more.id()).is_some());
+    // One block alone proves nothing, nor do two of different ranks.
+    assert!(DoubleSeal::new(&one, &one).is_err() && DoubleSeal::new(&one, &more).is_err());
+    // A proof of another group is its sender's fault.
+    let elsewhere = |time_ms| {
+        let block =
+            Block { group: side_ledger::GroupId([9; 32]), parent: BlockId([9; 32]), time_ms, ..one.block().clone() };
+        SignedBlock::sign(block, &keypair(0), Warrant::default()).unwrap()
+    };
+    let foreign = Message::Double(DoubleSeal::new(&elsewhere(1), &elsewhere(2)).unwrap());
+    assert_eq!(members[1].leader.hear(&mut members[1].group, foreign).1, Some(Refusal::Group));
+}
+
+#[test]
+fn the_voters_replace_a_silent_sealer_and_what_it_sealed_above_returns() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    carry(&mut members, effects);
+    // The sealer goes on alone.
+    members[0].note();
+    members[0].tick(1_000);
+    let alone = members[0].note();
+    members[0].tick(2_000);
+    assert_eq!(members[0].height(), 3);
+    assert_eq!(members[1].leader.vote(&members[1].group, key(0)), Err(VoteError::SealsAlready));
+    assert_eq!(members[0].leader.vote(&members[0].group, key(1)), Err(VoteError::NotElector));
+    members[1].vote(1);
+    members[2].vote(1);
+    share(&mut members[1..]);
+    assert!(members[1].tick(3_000).is_empty(), "two of three are too few");
+    members[3].vote(1);
+    share(&mut members[1..]);
+    let effects = members[1].tick(3_000);
+    assert_eq!(members[1].group.chain().rank().epoch, Epoch(1));
+    carry(&mut members[1..], effects.clone());
+    assert_eq!([1, 2, 3].map(|at| members[at].height()), [2, 2, 2]);
+    assert_eq!(members[1].leader.holders(&members[1].group, Height(2)), 3);
+    assert!(members[1].leader.is_held(&members[1].group, Height(2)));
+    // The old sealer comes back: its two blocks give way, and what they sealed is sealed again.
+    share(&mut members);
+    let events = carry(&mut members[..1], effects);
+    let returned = events.iter().filter(|event| matches!(event, Event::Returned(..))).count();
+    assert_eq!(returned, 2);
+    let again = members[1].tick(9_000);
+    carry(&mut members, again);
+    assert_eq!(
+        members[0].group.chain().sealed_at(members[0].group.replica().index_of(&alone.id).unwrap()),
+        Some(Height(3))
+    );
+    assert!(members[0].tick(99_000).is_empty());
+    assert_eq!(members[0].leader.office(&members[0].group).sealers, [key(1)]);
+}
+
+#[test]
+fn a_warrant_counts_electors_of_the_set_once_each_for_one_epoch_and_one_sealer() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    for at in [1, 2, 3] {
+        members[at].vote(1);
+    }
+    // The sealer is no elector: its vote is written by hand.
+    let by_sealer = side_ledger::transaction::SealersVote {
+        recovery: Default::default(),
+        set: SetNumber(0),
+        epoch: Epoch(1),
+        sealers: vec![key(1)],
+        highest: side_ledger::transaction::HeldBlock {
+            rank: members[0].group.chain().rank(),
+            id: members[0].group.chain().tip_id(),
+        },
+    };
+    members[0].write(by_sealer.clone());
+    members[2].write(side_ledger::transaction::SealersVote { epoch: Epoch(2), ..by_sealer });
+    share(&mut members);
+    let mut twin = Member::new(1);
+    twin.learn(members[1].log());
+    twin.tick(0);
+    let signed = twin.leader.block(&twin.group.chain().tip_id()).unwrap().clone();
+    assert_eq!(signed.block().epoch, Epoch(1));
+    let votes = signed.warrant().votes.clone();
+    assert_eq!(votes.len(), 3);
+    let other: Vec<_> = members[0].log().into_iter().map(|incoming| incoming.change).collect();
+    let vote_of = |number: usize, last: bool| {
+        let mut of = other.iter().filter(|change| change.author() == key(number));
+        let change = if last { of.next_back() } else { of.next() };
+        change.unwrap().bytes().clone()
+    };
+    let with = |votes: Vec<bytes::Bytes>| {
+        SignedBlock::sign(signed.block().clone(), &keypair(1), Warrant { votes, holds: Vec::new() }).unwrap()
+    };
+    let mut flipped = votes[0].to_vec();
+    *flipped.last_mut().unwrap() ^= 1;
+    let target = &mut members[3];
+    let mut check = |votes: Vec<bytes::Bytes>| match refused(target, with(votes)) {
+        Some(Refusal::Warrant(fault)) => Some(fault),
+        None => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(check(votes[..2].to_vec()), Some(WarrantFault::TooFew { found: 2, needed: 3 }));
+    let twice = vec![votes[0].clone(), votes[0].clone(), votes[1].clone()];
+    assert_eq!(check(twice), Some(WarrantFault::Elector));
+    let mut sealers = votes[..2].to_vec();
+    sealers.push(vote_of(0, true));
+    assert_eq!(check(sealers), Some(WarrantFault::Elector));
+    let forged = vec![flipped.into(), votes[1].clone(), votes[2].clone()];
+    assert_eq!(check(forged), Some(WarrantFault::Vote));
+    let other_epoch = vec![votes[0].clone(), vote_of(2, true), votes[2].clone()];
+    assert!(check(other_epoch).is_some());
+    assert_eq!(check(vec![bytes::Bytes::from_static(b"x"); 3]), Some(WarrantFault::Vote));
+    // Signed by somebody whom nobody voted for.
+    let usurper = SignedBlock::sign(signed.block().clone(), &keypair(2), signed.warrant().clone()).unwrap();
+    assert_eq!(refused(target, usurper), Some(Refusal::Signer));
+    target.hear(blocks(&[&signed]));
+    assert_eq!(target.height(), 1);
+}
+
+/// The counter-example to "continue from the highest block that the votes name": the sealer forks the chain, shows one side to two voters and a longer one to the
+/// third. What the two and the sealer hold is more than two thirds, and lower.
+#[test]
+fn an_epoch_keeps_what_more_than_two_thirds_hold_though_the_sealer_forked_the_chain() {
+    let mut members = Member::founders();
+    let first = members[0].note();
+    share(&mut members);
+    let one = members[0].forge(0, |block| block, Warrant::default());
+    let twin = members[0].forge(0, |block| Block { time_ms: block.time_ms + 1, ..block }, Warrant::default());
+    members[1].hear(blocks(&[&one]));
+    members[2].hear(blocks(&[&one]));
+    members[3].hear(blocks(&[&twin]));
+    members[0].hear(blocks(&[&twin]));
+    members[0].note();
+    let log = members[0].log();
+    members[3].learn(log);
+    let on_top = members[0].forge(0, |block| block, Warrant::default());
+    members[3].hear(blocks(&[&on_top]));
+    assert_eq!([1, 2, 3].map(|at| members[at].height()), [1, 1, 2]);
+    for at in [1, 2, 3] {
+        members[at].vote(2);
+    }
+    share(&mut members);
+    // The votes name blocks that the new sealer lacks: it cannot start before it has them.
+    assert!(members[2].tick(5_000).is_empty());
+    members[2].hear(blocks(&[&twin, &on_top]));
+    let effects = members[2].tick(5_000);
+    let new = members[2].group.chain().tip().unwrap().block.clone();
+    assert_eq!((new.epoch, new.parent), (Epoch(1), one.id()));
+    // The one who was shown the other side follows once it has this one.
+    let signed = told(&effects).into_iter().find(|message| matches!(message, Message::Blocks(_))).unwrap();
+    let effects = members[3].hear(signed);
+    let ask = effects.iter().find_map(|effect| match effect {
+        side_seal::Effect::Ask(Message::Ask { want, have }) => Some((*want, have.clone())),
+        _ => None,
+    });
+    let (want, have) = ask.expect("it asks for what is missing");
+    let answer = members[2].leader.answer(&members[2].group, &want, &have).unwrap();
+    members[3].hear(answer);
+    assert_eq!(members[3].group.chain().tip_id(), members[2].group.chain().tip_id());
+    assert_eq!(
+        members[3].group.chain().sealed_at(members[3].group.replica().index_of(&first.id).unwrap()),
+        Some(Height(1))
+    );
+}
+
+/// The counter-example to "a block that changes the set is the last of its set" alone: a sealer that is cut off ends the set with a friend's ask, and its next
+/// set would outrank the epoch that the others certified meanwhile.
+#[test]
+fn a_set_cannot_end_without_the_word_of_the_electors() {
+    let mut members = Member::founders();
+    let mut friend = Member::new(7);
+    let tip = friend.group.chain().tip_id();
+    friend.write(VoterAsk { block: tip });
+    members[0].learn(friend.log());
+    assert!(!members[0].leader.wants_close(&members[0].group));
+    members[0].tick(0);
+    assert!(!members[0].leader.wants_close(&members[0].group), "the electors are not there");
+    members[0].write(SetClose { set: SetNumber(0) });
+    members[0].tick(1_000);
+    assert_eq!(members[0].group.chain().governance().set, SetNumber(1));
+    assert_eq!(members[0].leader.office(&members[0].group).set, SetNumber(0));
+    members[0].note();
+    assert!(members[0].tick(2_000).is_empty());
+    let alone = members[0].forge(0, |block| block, Warrant::default());
+    let own = Hold::sign(members[0].group.chain().rank(), members[0].group.chain().tip_id(), &keypair(0));
+    let self_praise = members[0].forge(0, |block| block, Warrant { votes: Vec::new(), holds: vec![own] });
+    for at in 1..4 {
+        let log = members[0].log();
+        members[at].learn(log);
+        for height in 1..=2 {
+            let id = members[0].group.chain().at(Height(height)).unwrap().id;
+            let signed = members[0].leader.block(&id).unwrap().clone();
+            members[at].hear(blocks(&[&signed]));
+        }
+    }
+    let too_few = Refusal::Warrant(WarrantFault::TooFew { found: 0, needed: 3 });
+    assert_eq!(refused(&mut members[1], alone), Some(too_few));
+    assert_eq!(refused(&mut members[1], self_praise), Some(Refusal::Warrant(WarrantFault::Elector)));
+    // With the electors' words the next set begins.
+    for at in 1..4 {
+        for message in members[at].leader.greet(&members[at].group) {
+            members[0].hear(message);
+        }
+    }
+    let effects = members[0].tick(3_000);
+    assert_eq!(members[0].group.chain().rank().set, SetNumber(1));
+    carry(&mut members[1..], effects);
+    assert_eq!(members[3].group.chain().rank().set, SetNumber(1));
+    assert_eq!(members[3].leader.office(&members[3].group).voters, 5);
+}
+
+/// The counter-example to epochs that restart with each set: some electors hold the block that ends the set, others have voted for the next epoch, and neither are enough.
+#[test]
+fn electors_who_disagree_whether_the_set_has_ended_come_together_in_a_higher_epoch() {
+    let mut members = Member::founders();
+    let mut friend = Member::new(7);
+    let tip = friend.group.chain().tip_id();
+    friend.write(VoterAsk { block: tip });
+    members[0].learn(friend.log());
+    members[0].tick(0);
+    members[0].write(SetClose { set: SetNumber(0) });
+    members[0].tick(1_000);
+    let closing: Vec<SignedBlock> = members[0]
+        .group
+        .chain()
+        .blocks()
+        .iter()
+        .map(|sealed| members[0].leader.block(&sealed.id).unwrap().clone())
+        .collect();
+    let log = members[0].log();
+    for at in [1, 2] {
+        members[at].learn(log.clone());
+        members[at].hear(blocks(&closing.iter().collect::<Vec<_>>()));
+    }
+    // The third has heard nothing and votes; the others vote later, in the set that is still in force.
+    members[3].vote(2);
+    share(&mut members[1..]);
+    members[1].vote(2);
+    members[2].vote(2);
+    share(&mut members[1..]);
+    let effects = members[2].tick(5_000);
+    let tip = members[2].group.chain().tip().unwrap().block.clone();
+    assert_eq!((tip.set, tip.epoch, tip.parent), (SetNumber(1), Epoch(1), closing[1].id()));
+    carry(&mut members[1..2], effects.clone());
+    assert_eq!(members[1].group.chain().tip_id(), members[2].group.chain().tip_id());
+    // The third follows, and gives its word again: the epoch is the one that it voted for.
+    members[3].hear(blocks(&closing.iter().collect::<Vec<_>>()));
+    carry(&mut members[3..], effects);
+    assert_eq!(members[3].group.chain().tip_id(), members[2].group.chain().tip_id());
+}
+
+#[test]
+fn a_voter_gives_no_word_below_the_epoch_that_it_voted_for_but_follows() {
+    let mut members = Member::founders();
+    members[3].vote(1);
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    let message = told(&effects).remove(0);
+    for (at, gives) in [(1, true), (3, false)] {
+        let effects = members[at].hear(message.clone());
+        assert_eq!(members[at].height(), 1);
+        let word = told(&effects).iter().any(|message| matches!(message, Message::Hold(hold) if hold.voter == key(at)));
+        assert_eq!(word, gives, "member {at}");
+    }
+}
+
+#[test]
+fn votes_join_an_epoch_that_others_vote_for_alike_and_no_far_one() {
+    let mut members = Member::founders();
+    let epoch_of = |member: &Member, sealer| member.leader.vote(&member.group, key(sealer)).map(|vote| vote.epoch.0);
+    members[1].vote(1);
+    share(&mut members);
+    assert_eq!(epoch_of(&members[2], 1), Ok(1));
+    // No elector can be spared among three: an epoch in which somebody wants another sealer is lost.
+    assert_eq!(epoch_of(&members[2], 3), Ok(2));
+    members[2].vote(3);
+    share(&mut members);
+    assert_eq!((epoch_of(&members[3], 1), epoch_of(&members[3], 3)), (Ok(1), Ok(2)));
+    assert_eq!(epoch_of(&members[1], 3), Ok(2));
+    // Its first vote is lost: it may vote for the same once more, and then waits as long as all others can still follow.
+    assert_eq!(epoch_of(&members[1], 1), Ok(3));
+    let mut waiting = Member::founders();
+    waiting[1].vote(1);
+    assert_eq!(epoch_of(&waiting[1], 1), Err(VoteError::Waiting { have: 1, needed: 3 }));
+    assert_eq!(epoch_of(&waiting[1], 2), Ok(2));
+    // Somebody votes far ahead, to use all epochs up.
+    let mut far = members[1].leader.vote(&members[1].group, key(1)).unwrap();
+    far.epoch = Epoch((1 << 53) - 1);
+    members[1].write(far);
+    share(&mut members);
+    assert_eq!(epoch_of(&members[3], 1), Ok(1));
+    assert_eq!(epoch_of(&members[1], 2), Err(VoteError::NoEpoch));
+}
+
+#[test]
+fn a_node_that_was_away_catches_up_by_asking() {
+    let mut members = Member::founders();
+    for turn in 0..200 {
+        members[0].note();
+        members[0].tick(turn * 1_000);
+    }
+    let log = members[0].log();
+    members[1].learn(log);
+    let tip = members[0].leader.greet(&members[0].group).remove(0);
+    let mut effects = members[1].hear(tip);
+    let mut asked = 0;
+    while let Some((want, have)) = effects.iter().find_map(|effect| match effect {
+        side_seal::Effect::Ask(Message::Ask { want, have }) => Some((*want, have.clone())),
+        _ => None,
+    }) {
+        asked += 1;
+        let ask = Message::Ask { want, have };
+        assert_eq!(Message::decode(&ask.encode()), Ok(ask.clone()));
+        let Message::Ask { want, have } = ask else { unreachable!() };
+        let answer = members[0].leader.answer(&members[0].group, &want, &have).unwrap();
+        effects = members[1].hear(Message::decode(&answer.encode()).unwrap());
+    }
+    assert_eq!((members[1].height(), asked), (200, 4));
+    assert_eq!(members[1].leader.answer(&members[1].group, &BlockId([9; 32]), &[]), None);
+}
+
+#[test]
+fn a_sealer_that_starts_again_from_its_disk_goes_on_and_never_seals_a_rank_twice() {
+    let mut members = Member::founders();
+    for turn in 0..3 {
+        members[0].note();
+        let effects = members[0].tick(turn * 1_000);
+        share(&mut members);
+        carry(&mut members, effects);
+    }
+    let mut again = Member::new(0);
+    again.group.load(members[0].log()).unwrap();
+    again.leader.restore(&mut again.group, members[0].kept.clone());
+    assert_eq!(again.group.chain().tip_id(), members[0].group.chain().tip_id());
+    again.note();
+    let log = again.log();
+    let effects = again.tick(0);
+    assert_eq!(again.height(), 4);
+    members[1].learn(log);
+    let events = carry(&mut members[1..2], effects);
+    assert!(!events.iter().any(|event| matches!(event, Event::Doubled(..))));
+    assert_eq!(members[1].height(), 4);
+    // A reader restores as well.
+    let mut reader = Leader::new(None);
+    let mut group = Member::new(1).group;
+    group.apply_batch(members[1].log());
+    reader.restore(&mut group, members[1].kept.clone());
+    assert_eq!(group.chain().tip_id(), members[1].group.chain().tip_id());
+}
+
+#[test]
+fn strangers_fill_no_memory() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    // Blocks on nothing that is here, signed by a stranger.
+    for number in 0..1_000u64 {
+        let lost = |block| Block { height: Height(50), parent: BlockId([number as u8; 32]), time_ms: number, ..block };
+        let signed = members[0].forge(9, lost, Warrant::default());
+        let (effects, _) = members[1].leader.hear(&mut members[1].group, Message::Blocks(vec![signed]));
+        assert!(effects.iter().all(|effect| matches!(effect, side_seal::Effect::Ask(_))) && effects.len() <= 4);
+    }
+    // Words of strangers are not kept.
+    let word = Hold::sign(members[0].group.chain().rank(), BlockId([1; 32]), &keypair(9));
+    members[1].hear(Message::Hold(word));
+    assert!(members[1].leader.greet(&members[1].group).is_empty());
+    members[0].tick(0);
+}
