@@ -13,7 +13,9 @@ use bft_json_crdt::document::{ContainerIdx, Event, NewElement, TxError};
 use bft_json_crdt::evidence::EquivocationProof;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::ops::{Kind, Ops};
-use bft_json_crdt::replica::{Incoming, LoadError, Outcome, Replica, TransactError, Verdict};
+use bft_json_crdt::replica::{
+    Audit, AuditReport, Findings, Incoming, LoadError, Outcome, Replica, TransactError, Verdict,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -184,6 +186,16 @@ impl Group {
         let mut merged = Merged::default();
         self.absorb(outcome, &mut merged);
         Ok(merged)
+    }
+
+    /// The signatures that loading left unchecked, if there are any: to be checked elsewhere. See [`Replica::audit`].
+    pub fn audit(&self) -> Option<Audit> {
+        self.replica.needs_audit().then(|| self.replica.audit())
+    }
+
+    /// Takes in what an audit found. Changes that are vouched for since are to be stored anew with their vouchers. See [`Replica::take_audit`].
+    pub fn take_audit(&mut self, findings: &Findings) -> AuditReport {
+        self.replica.take_audit(findings)
     }
 
     /// Takes in what a peer sent.

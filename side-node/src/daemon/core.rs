@@ -10,7 +10,7 @@ use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::change::{Change, ChangeId};
 use bft_json_crdt::evidence::{EquivocationProof, Voucher};
 use bft_json_crdt::identity::{AuthorId, Keypair};
-use bft_json_crdt::replica::{Incoming, Limits, Replica, TransactError, Verdict};
+use bft_json_crdt::replica::{Audit, AuditReport, Findings, Incoming, Limits, Replica, TransactError, Verdict};
 use bft_json_crdt::value::Value;
 use bytes::Bytes;
 use side_ledger::group::{Group, GroupError, Merged, Taken};
@@ -289,14 +289,27 @@ impl Core {
             }
         }
         let id = self.id();
-        let own = self.author();
-        let to_store: Vec<ChangeIdx> = if merged.rebuilt {
-            self.staged.push(Write::ForgetChanges { group: id });
-            (0..self.replica().len() as u32).map(ChangeIdx).collect()
+        if merged.rebuilt {
+            self.stage_anew();
         } else {
-            merged.applied
-        };
-        for idx in to_store {
+            self.stage_changes(merged.applied);
+        }
+        for proof in &merged.proofs {
+            self.staged.push(Write::Proof { group: id, proof: proof.encode().into() });
+            digested.equivocators.push(proof.author());
+        }
+        digested
+    }
+
+    /// Has everything written again, in the place of what is stored.
+    fn stage_anew(&mut self) {
+        self.staged.push(Write::ForgetChanges { group: self.id() });
+        self.stage_changes((0..self.replica().len() as u32).map(ChangeIdx));
+    }
+
+    fn stage_changes(&mut self, changes: impl IntoIterator<Item = ChangeIdx>) {
+        let (id, own) = (self.id(), self.author());
+        for idx in changes {
             let replica = self.group.replica();
             let change = replica.change(idx);
             let voucher = replica.voucher(idx).map(|voucher| Bytes::from(voucher.encode()));
@@ -305,11 +318,20 @@ impl Core {
             }
             self.staged.push(Write::Change { group: id, change, voucher });
         }
-        for proof in &merged.proofs {
-            self.staged.push(Write::Proof { group: id, proof: proof.encode().into() });
-            digested.equivocators.push(proof.author());
+    }
+
+    /// The signatures that loading left unchecked, if there are any.
+    pub fn audit(&self) -> Option<Audit> {
+        self.group.audit()
+    }
+
+    /// Takes in what an audit found. Stages everything anew if a change is to be stored with a voucher from now on: rare, for it takes a damaged disk.
+    pub fn take_audit(&mut self, findings: &Findings) -> AuditReport {
+        let report = self.group.take_audit(findings);
+        if !report.vouched.is_empty() {
+            self.stage_anew();
         }
-        digested
+        report
     }
 
     fn digest(&mut self) -> [u8; 32] {

@@ -13,6 +13,7 @@
 //!   ever shown, acknowledged or sent that a crash could undo.
 //! - A disk that fails stops the node, loudly: what is in memory and not on disk must not be built upon.
 
+mod audit;
 pub mod core;
 pub mod disk;
 pub mod membership;

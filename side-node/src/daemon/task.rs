@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bft_json_crdt::replica::Findings;
 use side_ledger::Position;
 use side_watcher::client::Event;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::audit;
 use super::core::{Core, Digested};
 use super::disk::{Disk, Opened};
 use super::offline::{accepted, to_json};
@@ -48,6 +50,7 @@ enum Owed {
 enum Input {
     Ask(Ask),
     Relay(Event),
+    Audited(Findings),
     Room,
 }
 
@@ -58,6 +61,7 @@ pub(super) struct Task {
     relay: RelayLink,
     inbox: mpsc::Receiver<Ask>,
     announcements: broadcast::Sender<Announcement>,
+    audit: Option<audit::Running>,
     /// Freed when the task ends, after the database was closed.
     _lock: FolderLock,
 }
@@ -70,8 +74,10 @@ impl Task {
         announcements: broadcast::Sender<Announcement>,
     ) -> Result<Self, CommandError> {
         let Opened { core, store, identified, lock, .. } = opened;
+        let audit = core.audit().map(audit::Running::start).transpose();
+        let audit = audit.map_err(|e| CommandError::io("cannot start a thread", &e))?;
         let disk = Some(Disk::start(store, identified)?);
-        Ok(Self { core, disk, relay, inbox, announcements, _lock: lock })
+        Ok(Self { core, disk, relay, inbox, announcements, audit, _lock: lock })
     }
 
     /// What comes before the first round: the group's record and the node's name.
@@ -115,6 +121,7 @@ impl Task {
                     Some(event) => Input::Relay(event),
                     None => Input::Room,
                 },
+                findings = audit::finished(&mut self.audit) => Input::Audited(findings),
             };
             let mut round = Round::default();
             self.take(first, &mut round)?;
@@ -170,6 +177,10 @@ impl Task {
                     round.notices.push(self.equivocation(&author));
                 }
                 self.core.acknowledge_if_owed(clock::now_ms())?;
+            }
+            Input::Audited(findings) => {
+                tracing::debug!(checked = findings.checked(), bad = findings.bad().len(), "checked stored signatures");
+                round.notices.extend(audit::notices(&self.core.take_audit(&findings)));
             }
             Input::Room => {}
         }

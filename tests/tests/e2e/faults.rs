@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use side_store::{LoadBounds, SqliteStore, Store as _};
 use side_tests::process::{Process, eventually};
 use side_tests::world::{Home, Watcher, program, receipts};
 
@@ -227,6 +228,45 @@ fn corrupt_database() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains(store.to_str().expect("a text")), "{stderr}");
+}
+
+/// What a stopped node has stored of its group.
+fn stored(home: &Home, name: &str) -> Vec<side_store::Record> {
+    let database = home.node(name).join("side.sqlite");
+    let mut store = SqliteStore::open(database, &side_store::OpenOptions::default()).expect("a database");
+    let records = store.load(&home.genesis(name).id(), 0, LoadBounds::default()).expect("its changes");
+    store.close().expect("it is closed");
+    records
+}
+
+#[test]
+fn a_signature_damaged_on_disk_gets_a_voucher_from_a_later_one() {
+    let home = lonely();
+    home.init("node1");
+    for note in ["first", "second", "third"] {
+        home.ok(&["note", "node1", note]);
+    }
+    let records = stored(&home, "node1");
+    let damaged = records.len() - 2;
+    let signature = records[damaged].change.signature().0;
+    let database = home.node("node1").join("side.sqlite");
+    let mut bytes = fs::read(&database).expect("a database");
+    let at = bytes.windows(signature.len()).position(|window| window == signature).expect("it lies there as it is");
+    bytes[at] ^= 1;
+    fs::write(&database, &bytes).expect("our own file");
+    let mut node = home.run("node1");
+    node.expect("signatures of 1 stored changes are damaged; later ones of their authors vouch for them");
+    assert!(node.stop().success());
+    let vouched: Vec<usize> =
+        (0..).zip(stored(&home, "node1")).filter_map(|(at, record)| record.voucher.map(|_| at)).collect();
+    assert_eq!(vouched, [damaged], "the voucher is on disk");
+    // What was mended is not reported again.
+    let mut node = home.run("node1");
+    node.type_line("and on it goes");
+    node.expect("and on it goes");
+    assert!(node.stop().success());
+    assert!(!node.report().contains("are damaged"), "{}", node.report());
+    assert_eq!(home.history("node1").notes(), ["first", "second", "third", "and on it goes"]);
 }
 
 #[test]
