@@ -1,21 +1,21 @@
 # Side: everything a person needs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers bench-curves bench-signatures fuzz prereqs
+.PHONY: help demo test lint bench bench-peers bench-curves bench-signatures fuzz prereqs prereqs-bitcoin
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prereqs ## a watcher and four nodes: typed lines, four equal digests, then node1's console is yours
 	@scripts/demo.sh
 
-test: prereqs ## format, lints, tests, doc tests, documentation
+test: prereqs-bitcoin ## format, lints, tests, doc tests, documentation
 	@scripts/test.sh
 
-lint: prereqs ## format and lints only
+lint: prereqs-bitcoin ## format and lints only
 	@scripts/test.sh lint
 
-bench: prereqs ## our figures beside their limits (WHAT="name …" runs only those)
+bench: prereqs-bitcoin ## our figures beside their limits (WHAT="name …" runs only those)
 	@scripts/bench.sh $(WHAT)
 
 bench-peers: prereqs ## the CRDT beside loro, yrs, automerge, diamond-types, cola (TRACES=folder of editing traces, RUNS=5)
@@ -32,3 +32,6 @@ fuzz: prereqs ## every fuzz target, one minute each (SECONDS_EACH=600 for longer
 
 prereqs: ## name the system packages that are missing; install them on Debian and Ubuntu
 	@scripts/prereqs.sh
+
+prereqs-bitcoin: ## the same, and what building Bitcoin Core's validation takes: for btc-devnet, the tests and the lints
+	@scripts/prereqs.sh bitcoin

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The crates' own benches, then every program tests/src/bin/bench-NAME.rs: a new file there is a new entry here.
-names=(library store relay)
+names=(library store relay chain esplora)
 for file in tests/src/bin/bench-*.rs; do
   [ -e "$file" ] || continue
   name=$(basename "$file" .rs)
@@ -17,6 +17,8 @@ run() {
   case $1 in
     library) cargo bench --locked -p bft-json-crdt --bench replica ;;
     store) cargo bench --locked -p side-store --bench durable ;;
+    chain) cargo bench --locked -p btc-devnet --bench chain ;;
+    esplora) cargo bench --locked -p btc-devnet --bench esplora ;;
     relay) cargo bench --locked -p side-watcher --bench fanout ;;
     *) cargo run --locked --release --quiet -p side-tests --bin "bench-$1" ;;
   esac

@@ -1,12 +1,31 @@
 #!/usr/bin/env bash
 # Checks that what we build with is there. On Debian and Ubuntu, as root or with sudo, installs what is missing;
-# elsewhere names it. Says nothing when all is well.
+# elsewhere names it. Says nothing when all is well. `scripts/prereqs.sh bitcoin` also asks for what Bitcoin Core's validation
+# needs: the local chain btc-devnet, and so the tests and lints of everything.
 set -euo pipefail
 
-# One line a need: a command that must be found | the package that brings it on Debian and Ubuntu | what for.
+# One line a need: a command that must be found, or a C++ header | the package that brings it on Debian and Ubuntu | what for.
 needs='
 cc | build-essential | SQLite and other C code that is compiled into the programs
 '
+bitcoin_needs='
+c++ | build-essential | Bitcoin Core, whose validation btc-devnet uses
+make | build-essential | the same
+cmake | cmake | the same
+boost/multi_index/hashed_index.hpp | libboost-dev | the same
+'
+case ${1:-} in
+  '') ;;
+  bitcoin) needs+=$bitcoin_needs ;;
+  *) echo "usage: scripts/prereqs.sh [bitcoin]" >&2; exit 2 ;;
+esac
+
+is_there() {
+  case $1 in
+    *.hpp) printf '#include <%s>\n' "$1" | c++ -x c++ -fsyntax-only - 2>/dev/null ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
 
 if ! command -v cargo >/dev/null 2>&1; then
   if [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
@@ -21,7 +40,7 @@ packages=()
 while IFS='|' read -r program package reason; do
   program=${program// /} package=${package// /}
   [ -n "$program" ] || continue
-  command -v "$program" >/dev/null 2>&1 && continue
+  is_there "$program" && continue
   echo "missing: $program (package $package), for$reason" >&2
   packages+=("$package")
 done <<<"$needs"

@@ -76,6 +76,13 @@ pub(super) struct Workspace {
     pub(super) parents: BTreeSet<Txid>,
 }
 
+/// A transaction that may enter, and what changes by it.
+pub(super) struct Judged {
+    pub(super) workspace: Workspace,
+    plan: Plan,
+    replaced: BTreeSet<Txid>,
+}
+
 /// What was accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
@@ -124,34 +131,25 @@ impl Workspace {
 }
 
 impl Mempool {
-    /// Judges a transaction and takes it in.
+    /// Judges a transaction and takes it in. The caller keeps the mempool within its size afterwards.
     pub(super) fn accept(
         &mut self,
         transaction: Arc<Transaction>,
         args: Args,
         context: &Context<'_>,
     ) -> Result<Accepted, Refusal> {
-        let (workspace, plan, removed) = self.judge(transaction, args, context)?;
-        let (txid, accepted) = (workspace.txid, Accepted { vsize: workspace.vsize, fee: workspace.fee });
-        let removed = self.children_first(&removed).into_iter().map(|old| (old, Departure::Replaced(txid))).collect();
-        self.apply(plan, vec![workspace.addition(&HashSet::new(), context)], removed);
+        let judged = self.judge(transaction, args, context)?;
+        let accepted = Accepted { vsize: judged.workspace.vsize, fee: judged.workspace.fee };
+        self.admit(judged, context);
         Ok(accepted)
     }
 
-    /// [`Self::accept`] for a broadcast, which also keeps the mempool within its size.
-    pub(super) fn accept_and_trim(
-        &mut self,
-        transaction: Arc<Transaction>,
-        args: Args,
-        context: &Context<'_>,
-    ) -> Result<Accepted, Refusal> {
-        let txid = transaction.compute_txid();
-        let accepted = self.accept(transaction, args, context)?;
-        self.trim(context.now);
-        if self.get(&txid).is_none() {
-            return Err(Refusal::reconsiderable("mempool full", String::new()));
-        }
-        Ok(accepted)
+    /// Takes in what has been judged, on the mempool as it was then.
+    pub(super) fn admit(&mut self, judged: Judged, context: &Context<'_>) {
+        let Judged { workspace, plan, replaced } = judged;
+        let by = Departure::Replaced(workspace.txid);
+        let removed = self.children_first(&replaced).into_iter().map(|old| (old, by)).collect();
+        self.apply(plan, vec![workspace.addition(&HashSet::new(), context)], removed);
     }
 
     /// Judges a single transaction. Returns what would change.
@@ -160,10 +158,10 @@ impl Mempool {
         transaction: Arc<Transaction>,
         args: Args,
         context: &Context<'_>,
-    ) -> Result<(Workspace, Plan, BTreeSet<Txid>), Refusal> {
+    ) -> Result<Judged, Refusal> {
         let workspace = self.pre_checks(transaction, args, context, &HashMap::new())?;
         let candidate = workspace.candidate(&HashSet::new());
-        let (plan, removed) = if workspace.conflicts.is_empty() {
+        let (plan, replaced) = if workspace.conflicts.is_empty() {
             let plan = self.plan(&[candidate], &HashSet::new()).map_err(|_| Refusal::new("too-large-cluster"))?;
             (plan, BTreeSet::new())
         } else {
@@ -178,7 +176,7 @@ impl Mempool {
             self.check_ephemeral(&[&workspace]).map_err(|(_, refusal)| refusal)?;
         }
         check_scripts(&workspace)?;
-        Ok((workspace, plan, removed))
+        Ok(Judged { workspace, plan, replaced })
     }
 
     /// Every check but those of replacements, clusters and scripts. `package` holds outputs of transactions that come with it.

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     coins::is_unspendable,
     node::{Departure, PackageReport, PackageTransaction, Rejection, TestAccept},
-    policy::{self, FeeRate, Kind, MAX_BROADCAST_FEERATE, MAX_PACKAGE_COUNT, MAX_PACKAGE_WEIGHT, Refusal},
+    policy::{
+        self, FeeRate, Kind, MAX_BROADCAST_FEERATE, MAX_PACKAGE_COUNT, MAX_PACKAGE_WEIGHT, Refusal,
+        WITNESS_SCALE_FACTOR,
+    },
 };
 
 /// What Core says of a package in which a transaction failed.
@@ -44,7 +47,7 @@ impl PackageRefusal {
 }
 
 /// A package whose every transaction may enter.
-struct Judged {
+struct JudgedPackage {
     workspaces: Vec<Workspace>,
     plan: Plan,
     replaced: BTreeSet<Txid>,
@@ -62,14 +65,18 @@ impl Mempool {
         if self.get(&txid).is_some() {
             return Ok(txid);
         }
-        let transaction = Arc::new(transaction);
-        let (judged, ..) = self.judge(transaction.clone(), Args::SINGLE, context)?;
-        // Core reckons this limit with the plain virtual size.
-        if judged.fee > MAX_BROADCAST_FEERATE.fee(transaction.weight().to_wu().div_ceil(4)) {
+        // Core reckons its highest fee with the plain virtual size.
+        let most = MAX_BROADCAST_FEERATE.fee(transaction.weight().to_wu().div_ceil(WITNESS_SCALE_FACTOR));
+        let judged = self.judge(Arc::new(transaction), Args::SINGLE, context)?;
+        if judged.workspace.fee > most {
             let reason = "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)".to_owned();
             return Err(Rejection { code: Rejection::ERROR, reason });
         }
-        self.accept_and_trim(transaction, Args::SINGLE, context)?;
+        self.admit(judged, context);
+        self.trim(context.now);
+        if self.get(&txid).is_none() {
+            return Err(Refusal::reconsiderable("mempool full", String::new()).into());
+        }
         Ok(txid)
     }
 
@@ -84,7 +91,7 @@ impl Mempool {
         let (mut package_error, mut results) = (None, HashMap::new());
         if let [transaction] = &transactions[..] {
             let judged = self.judge(transaction.clone(), Args::SINGLE, context);
-            results.insert(0, judged.map(|(workspace, ..)| (workspace.vsize, workspace.fee)));
+            results.insert(0, judged.map(|judged| (judged.workspace.vsize, judged.workspace.fee)));
         } else {
             let args = Args { allow_replacement: false, allow_sibling_eviction: false, ..Args::SINGLE };
             match self.judge_package(&transactions, args, context) {
@@ -265,8 +272,8 @@ impl Mempool {
         }
     }
 
-    fn take_in(&mut self, judged: Judged, context: &Context<'_>) {
-        let Judged { workspaces, plan, replaced } = judged;
+    fn take_in(&mut self, judged: JudgedPackage, context: &Context<'_>) {
+        let JudgedPackage { workspaces, plan, replaced } = judged;
         let package: HashSet<Txid> = workspaces.iter().map(|workspace| workspace.txid).collect();
         // The child is what pays.
         let by = workspaces.last().map(|workspace| workspace.txid);
@@ -286,7 +293,7 @@ impl Mempool {
         package: &[Arc<Transaction>],
         args: Args,
         context: &Context<'_>,
-    ) -> Result<Judged, PackageRefusal> {
+    ) -> Result<JudgedPackage, PackageRefusal> {
         check_well_formed(package)?;
         let mut workspaces: Vec<Workspace> = Vec::with_capacity(package.len());
         let mut outputs = HashMap::new();
@@ -331,7 +338,7 @@ impl Mempool {
             check_scripts(workspace)
                 .map_err(|refusal| PackageRefusal::transaction(TRANSACTION_FAILED, index, refusal))?;
         }
-        Ok(Judged { workspaces, plan, replaced })
+        Ok(JudgedPackage { workspaces, plan, replaced })
     }
 
     /// A package replaces only as one parent and one child with no other unconfirmed ancestor (`PackageRBFChecks`).
