@@ -3,7 +3,7 @@
 use bitcoin::hashes::Hash;
 use bitcoin::opcodes::all;
 use bitcoin::script::Instruction;
-use bitcoin::{Address, BlockHash, Network, OutPoint, Script, ScriptBuf, TxIn, TxMerkleNode, TxOut, Txid};
+use bitcoin::{Address, BlockHash, Network, OutPoint, Script, TxIn, TxMerkleNode, TxOut, Txid};
 use serde::Serialize;
 
 use crate::index::{Confirmation, Found, IndexedBlock, Spend, Unspent};
@@ -85,7 +85,7 @@ struct Input {
     txid: Txid,
     vout: u32,
     prevout: Option<Output>,
-    scriptsig: ScriptBuf,
+    scriptsig: String,
     scriptsig_asm: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     witness: Option<Vec<String>>,
@@ -105,15 +105,26 @@ impl Input {
             txid: input.previous_output.txid,
             vout: input.previous_output.vout,
             prevout: prevout.map(|prevout| Output::new(prevout, network)),
-            scriptsig: input.script_sig.clone(),
+            scriptsig: hex(input.script_sig.as_bytes()),
             scriptsig_asm: input.script_sig.to_asm_string(),
-            witness: (!input.witness.is_empty()).then(|| input.witness.iter().map(hex::encode).collect()),
+            witness: (!input.witness.is_empty()).then(|| input.witness.iter().map(hex).collect()),
             is_coinbase: input.previous_output.is_null(),
             sequence: input.sequence.to_consensus_u32(),
             inner_redeemscript_asm: redeem.map(Script::to_asm_string),
             inner_witnessscript_asm: witness_script.map(Script::to_asm_string),
         }
     }
+}
+
+/// Most of a document is hex, and a plain loop writes it several times faster than a formatter does.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    text
 }
 
 /// What a P2SH input reveals: the last push of its signature script.
@@ -140,7 +151,7 @@ fn witness_script<'a>(input: &'a TxIn, prevout: &TxOut, redeem: Option<&Script>)
 
 #[derive(Serialize)]
 struct Output {
-    scriptpubkey: ScriptBuf,
+    scriptpubkey: String,
     scriptpubkey_asm: String,
     scriptpubkey_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,7 +163,7 @@ impl Output {
     fn new(output: &TxOut, network: Network) -> Self {
         let script = &output.script_pubkey;
         Self {
-            scriptpubkey: script.clone(),
+            scriptpubkey: hex(script.as_bytes()),
             scriptpubkey_asm: script.to_asm_string(),
             scriptpubkey_type: script_type(script),
             scriptpubkey_address: Address::from_script(script, network).ok().map(|address| address.to_string()),

@@ -5,7 +5,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::opcodes::all::{OP_CHECKMULTISIG, OP_CHECKSIG, OP_RETURN};
 use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, PublicKey, Sequence, Witness};
+use bitcoin::{Amount, PublicKey, ScriptBuf, Sequence, Witness};
 use serde_json::{Value, json};
 
 use super::*;
@@ -92,7 +92,7 @@ fn inputs_tell_the_scripts_that_they_reveal() {
     let stack = vec![signature.clone(), inner.to_bytes()];
     let p2wsh = told(ScriptBuf::new_p2wsh(&inner.wscript_hash()), ScriptBuf::new(), stack.clone(), vec![]);
     assert_eq!(p2wsh["vin"][0]["inner_witnessscript_asm"], asm);
-    assert_eq!(p2wsh["vin"][0]["witness"], json!([hex::encode(&signature), inner.to_hex_string()]));
+    assert_eq!(p2wsh["vin"][0]["witness"], json!([::hex::encode(&signature), inner.to_hex_string()]));
     assert_eq!(p2wsh["sigops"], 1);
 
     // P2WSH in P2SH
