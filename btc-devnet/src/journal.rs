@@ -25,6 +25,8 @@ const HEADER: usize = 8;
 pub(crate) struct Journal {
     file: File,
     path: PathBuf,
+    /// A write failed, perhaps half-way: what came after it could not be read again, so nothing does.
+    failed: bool,
 }
 
 impl Journal {
@@ -37,7 +39,8 @@ impl Journal {
             file.set_len(0)?;
             file.write_all(MAGIC)?;
             file.sync_all()?;
-            return Ok(Journal { file, path: path.to_owned() });
+            sync_folder_of(path)?;
+            return Ok(Journal { file, path: path.to_owned(), failed: false });
         }
         let mut reader = BufReader::new(&file);
         let mut magic = [0; MAGIC.len()];
@@ -79,10 +82,10 @@ impl Journal {
             file.sync_all()?;
         }
         file.seek(SeekFrom::End(0))?;
-        Ok(Journal { file, path: path.to_owned() })
+        Ok(Journal { file, path: path.to_owned(), failed: false })
     }
 
-    /// Appends a record. It is safe from a crash of the machine after [`Self::sync`], from one of this process at once.
+    /// Appends a record. After a failure every further call fails: open the file again. The record is safe from a crash of the machine after [`Self::sync`], from one of this process at once.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let size = u32::try_from(bytes.len()).ok().filter(|&size| size <= MAX_RECORD);
         let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the record is too long"))?;
@@ -90,12 +93,21 @@ impl Journal {
         record.extend_from_slice(&size.to_le_bytes());
         record.extend_from_slice(&checksum(bytes));
         record.extend_from_slice(bytes);
-        self.file.write_all(&record)
+        self.guard(|file| file.write_all(&record))
     }
 
     /// Waits until everything appended is on disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.guard(|file| file.sync_data())
+    }
+
+    fn guard(&mut self, work: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier write failed; make room and start again"));
+        }
+        let outcome = work(&mut self.file);
+        self.failed = outcome.is_err();
+        outcome
     }
 
     /// Takes the place of `path`, at once and for good.
@@ -103,14 +115,19 @@ impl Journal {
         self.file.sync_all()?;
         std::fs::rename(&self.path, path)?;
         self.path = path.to_owned();
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        sync_folder_of(path)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Makes a name that was given to a file survive a crash of the machine.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
     }
 }
 
@@ -158,6 +175,20 @@ mod tests {
             assert_eq!(found.last().map(Vec::as_slice), Some(&b"next"[..]), "cut at {cut}");
             assert_eq!(found.len(), expected + 1, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn nothing_follows_a_failed_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let (mut journal, _) = records(&path).expect("a new log");
+        journal.append(b"first").expect("room");
+        // A file that is open for reading only refuses the write.
+        journal.file = File::open(&path).expect("the log");
+        journal.append(b"second").expect_err("it cannot be written");
+        journal.file = OpenOptions::new().append(true).open(&path).expect("the log");
+        journal.append(b"third").expect_err("the second is missing");
+        assert_eq!(records(&path).expect("it opens").1, [b"first"]);
     }
 
     #[test]

@@ -95,18 +95,17 @@ impl Mempool {
     }
 }
 
-/// What an observer should hear: nothing of those that stepped aside and returned.
+/// What an observer should hear: nothing of the first departure and return of those that stepped aside and came back.
 fn net(events: Vec<Event>, aside: &BTreeSet<Txid>) -> Vec<Event> {
-    let mut left: BTreeSet<Txid> = BTreeSet::new();
-    let mut result: Vec<Event> = Vec::new();
-    for event in events {
-        match event {
-            Event::Left(txid, _) if aside.contains(&txid) && left.insert(txid) => result.push(event),
-            Event::Entered(entry) if left.remove(&entry.txid) => {
-                result.retain(|event| !matches!(event, Event::Left(txid, _) if *txid == entry.txid));
-            }
-            event => result.push(event),
-        }
-    }
-    result
+    let entered = |event: &Event| match event {
+        Event::Entered(entry) => aside.get(&entry.txid).copied(),
+        Event::Left(..) => None,
+    };
+    let mut unheard_entries: BTreeSet<Txid> = events.iter().filter_map(entered).collect();
+    let mut unheard_departures = unheard_entries.clone();
+    let mut is_heard = |event: &Event| match event {
+        Event::Left(txid, _) => !unheard_departures.remove(txid),
+        Event::Entered(entry) => !unheard_entries.remove(&entry.txid),
+    };
+    events.into_iter().filter(|event| is_heard(event)).collect()
 }
