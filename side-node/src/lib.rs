@@ -5,6 +5,7 @@
 //! - [`net`] — the way to other members
 //! - [`api`] — the control socket, for other programs of this machine
 //! - [`console`] and [`terminal`] — typing into a running node
+//! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
 //! - [`output`], [`error`] — what people and scripts get to read
 //! - [`clock`] — the wall clock and the random source, read here alone

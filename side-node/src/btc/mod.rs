@@ -8,12 +8,15 @@
 //! - [`seed`], [`wallet`], [`scan`], [`sync`] — keys, coins, and how the one learns of the other
 //! - [`swaps`] — a node's swaps: on disk, in the group, on the chains
 //! - [`confirm`] — how deep a transaction lies
+//! - [`transfer`] — a payment from its beginning to its confirmations
 //! - [`settings`], [`qr`] — what people say and see
 
 pub mod amount;
 pub mod chain;
 pub mod confirm;
 pub mod esplora;
+#[cfg(test)]
+mod fake;
 pub mod fees;
 pub mod htlc;
 pub mod network;
@@ -23,4 +26,5 @@ pub mod seed;
 pub mod settings;
 pub mod swaps;
 pub mod sync;
+pub mod transfer;
 pub mod wallet;

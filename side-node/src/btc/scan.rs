@@ -103,6 +103,11 @@ impl Found {
         self.other_chain
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests(update: Update, now: u64) -> Self {
+        Self { update, ids: HashSet::new(), now, other_chain: false }
+    }
+
     /// Whether the server has a transaction, in a block or not.
     pub(super) fn has(&self, txid: &Txid) -> bool {
         self.ids.contains(txid)
@@ -376,3 +381,6 @@ async fn block_at(
         None => server.block_hash(height).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

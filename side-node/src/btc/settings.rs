@@ -186,7 +186,7 @@ impl BtcSettings {
         self.servers.iter().map(|url| Esplora::new(url)).collect()
     }
 
-    /// The client for the server that the wallet asks, after every one has shown that it serves this network.
+    /// The client for the server that the wallet asks, the first one, after it has shown that it serves this network.
     ///
     /// # Errors
     /// [`EsploraError::Url`], [`EsploraError::WrongChain`], or the server does not answer.

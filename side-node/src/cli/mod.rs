@@ -24,6 +24,10 @@ From another shell, while the node runs:
   side-node history node1 --json
   side-node status node1
 
+Bitcoin (see side-node btc --help):
+  side-node btc address node1          where to send coins
+  side-node btc-transfer node1 node2   one pays the other, on Mutinynet unless you say otherwise
+
 On another machine:
   side-node invite node1               prints side://…
   side-node init node3 --join side://…
@@ -100,6 +104,10 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
+    /// The Bitcoin wallet: addresses, balance, payments
+    Btc(commands::btc::BtcArgs),
+    /// Demo: one node of this machine pays another in bitcoin
+    BtcTransfer(commands::btc_transfer::BtcTransferArgs),
     /// Swap coins against a preimage: offer, accept, fund, claim, refund, list
     Htlc(commands::htlc::HtlcArgs),
     /// Show two swaps between two nodes of this machine: one is claimed, one is refunded
@@ -134,6 +142,8 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
+        Command::Btc(args) => commands::btc::run(&cli.globals, args),
+        Command::BtcTransfer(args) => commands::btc_transfer::run(&cli.globals, args),
         Command::Htlc(args) => commands::htlc::run(&cli.globals, args),
         Command::BtcHtlc(args) => commands::btc_htlc::run(&cli.globals, args),
         Command::BtcSwap(args) => commands::btc_swap::run(&cli.globals, args),

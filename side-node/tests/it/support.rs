@@ -30,7 +30,10 @@ impl TestRoot {
 
     pub(crate) fn try_init(&self, name: &str, join: Option<String>) -> Result<Made, CommandError> {
         let relay = RelayArgs { relay: Some(NOWHERE.to_owned()) };
-        init(&self.root, &InitArgs { name: name.parse().unwrap(), join, group_name: None, relay })
+        init(
+            &self.root,
+            &InitArgs { name: name.parse().unwrap(), join, group_name: None, restore_wallet: false, relay },
+        )
     }
 
     pub(crate) fn init(&self, name: &str) -> Made {

@@ -9,7 +9,7 @@ use super::error::{EsploraError, tame};
 /// How long a connection may take to come about: TCP and TLS around the world, some packets lost.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a whole answer may take. A page of transactions has a few hundred kilobytes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Pauses before a busy server (429, 502, 503, 504) is asked again; then the error is shown. More patience is the caller's business.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// Most redirects that are followed: from http to https, and to another host.
@@ -22,10 +22,11 @@ pub(super) struct Http {
     base: String,
     /// The base without user and password, to be shown.
     server: String,
+    patience: Duration,
 }
 
 impl Http {
-    pub(super) fn new(url: &str) -> Result<Self, EsploraError> {
+    pub(super) fn new(url: &str, patience: Duration) -> Result<Self, EsploraError> {
         let refused = |why: &str| EsploraError::Url { url: tame(url), why: why.to_owned() };
         let parsed = Url::parse(url.trim()).map_err(|e| refused(&e.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
@@ -36,8 +37,8 @@ impl Http {
             return Err(refused("it has a query"));
         }
         let mut builder = Client::builder()
-            .connect_timeout(CONNECT_PATIENCE)
-            .timeout(PATIENCE)
+            .connect_timeout(CONNECT_PATIENCE.min(patience))
+            .timeout(patience)
             .redirect(redirect::Policy::limited(MAX_REDIRECTS))
             .user_agent(concat!("side-node/", env!("CARGO_PKG_VERSION")));
         // A proxy that is set for the world does not lead back to this machine.
@@ -49,7 +50,7 @@ impl Http {
         // These fail only for addresses without a host.
         let _ = shown.set_username("").and_then(|()| shown.set_password(None));
         let trim = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { client, base: trim(&parsed), server: trim(&shown) })
+        Ok(Self { client, base: trim(&parsed), server: trim(&shown), patience })
     }
 
     pub(super) fn server(&self) -> &str {
@@ -110,7 +111,8 @@ impl Http {
     fn failed(&self, error: &reqwest::Error) -> EsploraError {
         let server = self.server.clone();
         if error.is_timeout() {
-            let seconds = if error.is_connect() { CONNECT_PATIENCE } else { PATIENCE }.as_secs();
+            let waited = if error.is_connect() { CONNECT_PATIENCE.min(self.patience) } else { self.patience };
+            let seconds = waited.as_secs();
             EsploraError::TooSlow { server, seconds }
         } else {
             EsploraError::Unreachable { server, why: cause(error) }

@@ -12,6 +12,8 @@ mod devnet;
 mod error;
 mod http;
 
+use std::time::Duration;
+
 use bdk_wallet::chain::BlockId;
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{deserialize, deserialize_hex, serialize_hex};
@@ -64,7 +66,15 @@ impl Esplora {
     /// # Errors
     /// [`EsploraError::Url`].
     pub fn new(url: &str) -> Result<Self, EsploraError> {
-        Ok(Self { http: Http::new(url)? })
+        Self::with_patience(url, http::PATIENCE)
+    }
+
+    /// The same with another limit on how long one answer may take.
+    ///
+    /// # Errors
+    /// [`EsploraError::Url`].
+    pub fn with_patience(url: &str, patience: Duration) -> Result<Self, EsploraError> {
+        Ok(Self { http: Http::new(url, patience)? })
     }
 
     /// The server's address, without user and password.
@@ -222,3 +232,6 @@ impl Esplora {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

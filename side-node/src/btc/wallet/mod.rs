@@ -15,6 +15,8 @@ mod error;
 mod pay;
 mod place;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{HashMap, HashSet};

@@ -187,7 +187,7 @@ impl Wallet {
     }
 
     /// A time after everything that is known of when a transaction was seen: BDK believes the latest.
-    fn later(&self, txid: &Txid) -> u64 {
+    pub(super) fn later(&self, txid: &Txid) -> u64 {
         let graph = self.bdk.tx_graph();
         let seen = graph.get_tx_node(*txid).and_then(|node| node.last_seen).unwrap_or(0);
         let evicted = graph.get_last_evicted(*txid).unwrap_or(0);

@@ -1,15 +1,20 @@
-//! `side-node init NAME`: makes a node's folder and key, once.
+//! `side-node init NAME`: makes a node's folder, its key and its Bitcoin wallet, once.
 //!
 //! The folder is put together under another name and appears as a whole; then the node is entered in the registry. Whoever is interrupted in
 //! between runs `init` again, which enters the finished folder.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use serde::Serialize;
 use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Sealing};
 
+use zeroize::Zeroizing;
+
+use crate::btc::network::Network;
+use crate::btc::seed::{Seed, SeedError};
+use crate::btc::wallet::WalletError;
 use crate::cli::{Globals, RelayArgs};
 use crate::clock;
 use crate::config::{TEMPLATE, check_relay};
@@ -32,6 +37,10 @@ Examples:
   side-node init node1 --group-name friends     and gives it a name
   side-node init node2                          later ones join it
   side-node init node3 --join side://…          joins the group of an invitation
+  side-node init node1 --restore-wallet         reads the Bitcoin wallet's words from a backup
+
+A Bitcoin wallet comes with it. On a terminal its twelve words are shown, once, for a backup on paper. Into a pipe or as JSON they are never written, since such
+output is often kept: side-node btc export NAME --words shows them when you are alone.
 
 A node that exists is never overwritten.")]
 pub struct InitArgs {
@@ -43,10 +52,16 @@ pub struct InitArgs {
     /// Found a group of this name, even if the root has one already
     #[arg(long, value_name = "NAME")]
     pub group_name: Option<Name>,
+    /// Read the Bitcoin wallet's twelve words from the keyboard or a pipe, instead of making new ones
+    #[arg(long)]
+    pub restore_wallet: bool,
     /// Where the relay is.
     #[command(flatten)]
     pub relay: RelayArgs,
 }
+
+/// Most bytes that are read as words: the longest word of BIP 39 has eight letters, and there are at most 24.
+const MAX_WORDS_BYTES: u64 = 512;
 
 /// What `init` made.
 #[derive(Debug, Clone, Serialize)]
@@ -63,6 +78,8 @@ pub struct Made {
     pub group_name: String,
     /// Whether the group is new.
     pub founded: bool,
+    /// The file with the words of its Bitcoin wallet.
+    pub wallet_seed: String,
     /// The next command.
     pub next: String,
 }
@@ -70,18 +87,60 @@ pub struct Made {
 /// Runs `init`.
 pub fn run(globals: &Globals, args: InitArgs) -> Result<(), CommandError> {
     let root = globals.root()?;
-    let made = init(&root, &args)?;
+    let words = if args.restore_wallet { Some(read_words()?) } else { None };
+    let made = init_with(&root, &args, words.as_ref().map(|words| words.as_str()))?;
     globals.output().result(&made, || {
         let how = if made.founded { "founded" } else { "joined" };
+        let wallet = backup(&made, words.is_none());
         format!(
-            "made node {} in {}\n  key    {}\n  group  {} ({}), {how}\nnext: {}",
+            "made node {} in {}\n  key    {}\n  group  {} ({}), {how}\n{wallet}next: {}",
             made.node, made.home, made.key, made.group_name, made.group, made.next
         )
     })
 }
 
-/// Makes a node.
+/// What to do about the wallet's words; on a terminal the words themselves, since a person sits there who can write them down.
+fn backup(made: &Made, fresh: bool) -> String {
+    let seed = Seed::load(std::path::Path::new(&made.wallet_seed));
+    let Ok(seed) = seed.as_ref().map(Seed::words) else { return String::new() };
+    if !fresh {
+        return format!("  wallet restored; find its coins with: side-node btc sync {} --full\n", made.node);
+    }
+    if !std::io::stdout().is_terminal() {
+        return format!("  wallet new; back up its words: side-node btc export {} --words\n", made.node);
+    }
+    let mut out = "  wallet new; write its words on paper, in this order. Whoever has them has the coins:\n".to_owned();
+    let words: Vec<&str> = seed.split(' ').collect();
+    for (row, words) in words.chunks(4).enumerate() {
+        let numbered =
+            words.iter().enumerate().map(|(column, word)| format!("{:>4}. {word:<10}", row * 4 + column + 1));
+        out.push_str(&format!("       {}\n", numbered.collect::<String>().trim_end()));
+    }
+    out
+}
+
+/// Words from the keyboard or a pipe: never from the command line, which other programs can see and the shell remembers.
+fn read_words() -> Result<Zeroizing<String>, CommandError> {
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        let _ = write!(std::io::stderr(), "the wallet's words, then return and ctrl-d: ");
+    }
+    let mut words = Zeroizing::new(String::new());
+    stdin
+        .by_ref()
+        .take(MAX_WORDS_BYTES)
+        .read_to_string(&mut words)
+        .map_err(|e| CommandError::io("cannot read the wallet's words", &e))?;
+    Ok(words)
+}
+
+/// Makes a node, with a new Bitcoin wallet.
 pub fn init(root: &Root, args: &InitArgs) -> Result<Made, CommandError> {
+    init_with(root, args, None)
+}
+
+/// Makes a node. `words` are those of a wallet from a backup.
+pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Made, CommandError> {
     let joined = args
         .join
         .as_deref()
@@ -103,7 +162,7 @@ pub fn init(root: &Root, args: &InitArgs) -> Result<Made, CommandError> {
     let mut founded = false;
     let (invitation, key) = if home.exists() {
         // Put together by an `init` that did not come to its end, or moved here from another root.
-        if joined.is_some() || args.group_name.is_some() {
+        if joined.is_some() || args.group_name.is_some() || words.is_some() {
             return Err(exists_already(&home));
         }
         (membership::load(&home)?, keys::load(&home.key_file())?)
@@ -132,11 +191,15 @@ pub fn init(root: &Root, args: &InitArgs) -> Result<Made, CommandError> {
         };
         write(&staged.home.group_file(), &format!("{invitation}\n"))?;
         write(&staged.home.config_file(), TEMPLATE)?;
+        make_wallet(&staged.home, words)?;
         disk::create(root, &staged.home, &key.author().to_string())?;
         staged.publish(&home)?;
         (invitation, key)
     };
 
+    if !home.seed_file().exists() {
+        make_wallet(&home, None)?;
+    }
     let id = invitation.group().to_string();
     let group_name = invitation.genesis().name().to_string();
     let node = LocalNode { key: key.author().to_string(), group: id.clone() };
@@ -155,7 +218,21 @@ pub fn init(root: &Root, args: &InitArgs) -> Result<Made, CommandError> {
         group: id,
         group_name,
         founded,
+        wallet_seed: home.seed_file().display().to_string(),
         next: format!("side-node run {}", args.name),
+    })
+}
+
+fn make_wallet(home: &NodeHome, words: Option<&str>) -> Result<(), CommandError> {
+    let path = home.seed_file();
+    let made = match words {
+        Some(words) => Seed::restore(&path, words),
+        None => Seed::create(&path),
+    };
+    made.map(|_| ()).map_err(|error| match error {
+        SeedError::Damaged(_) => CommandError::user("these are no words of a Bitcoin wallet")
+            .hint("twelve to twenty-four English words of BIP 39 in the order of the backup, with spaces between them; the last one is a checksum"),
+        other => WalletError::from(other).into_command_error(Network::default(), home.name()),
     })
 }
 

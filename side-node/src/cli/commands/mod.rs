@@ -1,7 +1,9 @@
 //! One command, one file: its arguments and what it does.
 
+pub mod btc;
 pub mod btc_htlc;
 pub mod btc_swap;
+pub mod btc_transfer;
 pub mod history;
 pub mod htlc;
 pub mod init;
