@@ -1,13 +1,16 @@
 # Side: everything a person needs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers bench-curves bench-signatures fuzz prereqs prereqs-bitcoin
+.PHONY: help demo demo-btc test lint bench bench-peers bench-curves bench-signatures fuzz prereqs prereqs-bitcoin
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prereqs ## a watcher and four nodes: typed lines, four equal digests, then node1's console is yours
 	@scripts/demo.sh
+
+demo-btc: prereqs-bitcoin ## a Bitcoin chain of your own, two wallets, a payment and two hash time locked contracts
+	@scripts/demo-btc.sh
 
 test: prereqs-bitcoin ## format, lints, tests, doc tests, documentation
 	@scripts/test.sh

@@ -2,11 +2,13 @@
 //!
 //! - [`process`] — our programs as processes: built, started, watched, killed
 //! - [`world`] — a relay, nodes, and what they say about themselves
+//! - [`coins`] — a Bitcoin chain with coins for wallets, and servers that lie about it
 //! - [`attacker`] — a raw websocket that knows the protocol and keeps to none of it
 //! - [`pty`] — a person at a terminal
 //! - [`measure`] — clocks and tables for the benchmarks
 
 pub mod attacker;
+pub mod coins;
 pub mod measure;
 pub mod process;
 pub mod pty;
