@@ -15,9 +15,6 @@ mod check;
 mod heads;
 mod log;
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use hashbrown::HashTable;
 
@@ -29,6 +26,7 @@ use crate::change::{Change, ChangeId, DocumentId, Header, HeaderFields, MAX_DEPS
 use crate::clock::{Clock, Sharing};
 use crate::hash::{self, OPS_DOMAIN};
 use crate::identity::{AuthorId, Signature};
+use crate::mixer::Mixer;
 
 /// Most changes that one replica can hold: they are numbered by 32 bits, and the last number means none.
 pub const MAX_CHANGES: usize = u32::MAX as usize - 1;
@@ -127,30 +125,6 @@ impl Default for Dag {
             staged: None,
             staged_deps: Vec::new(),
         }
-    }
-}
-
-/// A keyed hash of 32 bytes that look random or can be made to. Two folded multiplications with secret operands: whoever does not know them cannot make
-/// inputs meet in one slot. It decides nothing that can be seen from outside.
-#[derive(Debug, Clone)]
-struct Mixer([u64; 4]);
-
-impl Mixer {
-    /// One for the whole process: an empty graph takes the place of one that is lent, and should cost nothing.
-    fn new() -> Self {
-        static WORDS: OnceLock<[u64; 4]> = OnceLock::new();
-        let state = RandomState::new;
-        Self(*WORDS.get_or_init(|| std::array::from_fn(|n| state().hash_one(n))))
-    }
-
-    fn mix(&self, bytes: &[u8; 32]) -> u64 {
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |n: usize| u64::from_le_bytes(words[n]) ^ self.0[n];
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            product as u64 ^ (product >> 64) as u64
-        };
-        fold(word(0), word(1)) ^ fold(word(2), word(3)).rotate_left(23)
     }
 }
 

@@ -57,6 +57,7 @@ pub mod evidence;
 pub mod hash;
 pub mod history;
 pub mod identity;
+mod mixer;
 pub mod ops;
 pub mod replica;
 pub mod sync;

@@ -5,11 +5,9 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::container::{Container, NONE, Up};
 use super::event::{Event, Happened, MAX_EVENTS};
-use super::keys::KeyNo;
 use super::list::Held;
 use super::register::Write;
 use super::sequence::{Anchor, PlaceIdx, compare};
@@ -71,19 +69,13 @@ pub(super) struct Resolved {
     pub(super) foreign: Vec<Option<ChangeIdx>>,
     /// The root, then the entries of the change's container table that runs have used so far.
     containers: Vec<ContainerIdx>,
-    /// Numbers of keys by the address of their names, which the entries of a change share.
-    keys: [Option<(usize, KeyNo)>; RECENT_KEYS],
 }
-
-/// A change rarely writes more keys in turns.
-const RECENT_KEYS: usize = 8;
 
 impl Resolved {
     /// Begins a change whose foreign table is resolved.
     fn begin(&mut self) {
         self.containers.clear();
         self.containers.push(ContainerIdx::ROOT);
-        self.keys = [None; RECENT_KEYS];
     }
 
     /// Gives back what a huge change took.
@@ -285,16 +277,7 @@ impl Document {
                     if u32::from(held.depth) >= MAX_DEPTH {
                         return Err(InvalidReason::Depth);
                     }
-                    let address = name.as_ptr() as usize;
-                    let recent = &mut resolved.keys[address / 16 % RECENT_KEYS];
-                    let key = match *recent {
-                        Some((same, key)) if same == address => key,
-                        _ => {
-                            let key = self.keys.intern(name, || Arc::clone(name));
-                            *recent = Some((address, key));
-                            key
-                        }
-                    };
+                    let key = self.keys.intern_shared(name);
                     self.child_or_make(map, key, entry.kind)
                 }
                 Parent::Element(to) => {

@@ -16,6 +16,9 @@ impl Document {
     /// If something is not as it should be.
     pub fn debug_check(&self) {
         self.keys.debug_check();
+        for (key, last) in self.keys.lasts() {
+            assert!(matches!(self.at(last).up(), Up::Key(_, of) if of == key));
+        }
         self.bodies.registers.debug_check();
         for (container, number) in self.containers.iter().zip(0..) {
             let number = ContainerIdx(number);

@@ -180,8 +180,15 @@ impl Document {
 
     /// A map's entry of one kind, made if nothing mentioned it before. The caller knows that it is a map, and not too deep for it.
     pub(super) fn child_or_make(&mut self, map: ContainerIdx, key: KeyNo, kind: Kind) -> ContainerIdx {
+        if let Some(last) = self.keys.last(key) {
+            let held = self.at(last);
+            if held.kind == kind && held.up() == Up::Key(map, key) {
+                return last;
+            }
+        }
         let known = self.map(map).and_then(|map| map.child(&self.containers, &self.keys, key, kind));
         if let Some(child) = known {
+            self.keys.note_last(key, child);
             return child;
         }
         let held = self.at(map);
@@ -191,6 +198,7 @@ impl Document {
             new.set_indexed();
         }
         let child = ContainerIdx(self.containers.push(new));
+        self.keys.note_last(key, child);
         self.map_mut(map);
         let body = self.at(map).body;
         self.bodies.maps[body].add(&self.containers, &self.keys, super::map::Entry { key, child });

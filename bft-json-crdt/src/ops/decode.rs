@@ -1,28 +1,28 @@
 //! From bytes to operations: refuses every encoding but the one, from the bytes alone (docs/protocol.md, section 4.5).
 //!
-//! A first pass walks the columns once, checks the form of each and remembers where it begins; a second pass reads all of them side by
-//! side and assembles the runs. So nothing is kept in between, and a change of one operation costs a handful of allocations, and next to none where the memory of the
-//! change before is used again. Time is
+//! A first pass walks the columns once and remembers where each begins; a second pass ([`Decoder::assemble`]) reads all of them side by
+//! side, holds them to the rules and assembles the runs. So nothing is kept in between, and a change of one operation costs a handful of allocations, and next to none
+//! where the memory of the change before is used again. The second pass takes columns from wherever they are ([`ColumnReader`]): a file has its own. Time is
 //! O(n log n) in the bytes (the logarithm for duplicates in large tables), memory a constant times the bytes.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::columns::{ColumnReader, Columns, Shape, open_column};
 use super::{
     Anchor, ContainerEntry, ContainerNo, Direction, Elements, Kind, MAX_KEY_BYTES, MAX_UNITS, Ops, OpsError, Parent,
     Ref, Run, Source, Unsupported, op,
 };
-use crate::change::{ChangeId, MAX_OPS_BYTES, VERSION};
+use crate::change::{MAX_OPS_BYTES, VERSION};
 use crate::encoding::{DecodeError, Reader};
-use crate::value::Value;
+use crate::mixer::Mixer;
 
 /// Up to this many entries a table is searched for duplicates pair by pair: no allocation.
 const TINY: usize = 8;
 
-fn rule<T>(text: &'static str) -> Result<T, DecodeError> {
-    Err(DecodeError::Rule(text))
+pub(super) fn rule<T, E: From<DecodeError>>(text: &'static str) -> Result<T, E> {
+    Err(DecodeError::Rule(text).into())
 }
 
 impl Ops {
@@ -38,9 +38,12 @@ impl Ops {
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     ops: Ops,
+    /// The keys, as long as they are few.
     keys: Vec<Arc<str>>,
-    /// The keys of the change before, in its order.
+    /// The few keys of the change before, in its order.
     known: Vec<Arc<str>>,
+    /// Of many keys, for each the entry of the container table that brought it.
+    brought: Vec<u32>,
     names: Names,
     /// Strings that runs have held, emptied.
     spare: Vec<String>,
@@ -56,8 +59,7 @@ const MAX_SPARE_BYTES: usize = 256;
 struct Names {
     /// Each key with the last change that had it, as changes with many are counted here.
     table: HashTable<(Arc<str>, u64)>,
-    /// Keyed, so that nobody can choose names that collide.
-    hasher: RandomState,
+    mixer: Mixer,
     change: u64,
 }
 
@@ -75,13 +77,13 @@ impl Names {
 
     /// The key, shared with those that are known, and whether this change has it already.
     fn share(&mut self, key: &str) -> (Arc<str>, bool) {
-        let (hasher, change) = (&self.hasher, self.change);
-        let hash = hasher.hash_one(key);
+        let (mixer, change) = (&self.mixer, self.change);
+        let hash = mixer.mix_name(key);
         if let Some((name, last)) = self.table.find_mut(hash, |(name, _)| **name == *key) {
             return (Arc::clone(name), std::mem::replace(last, change) == change);
         }
         let name: Arc<str> = Arc::from(key);
-        self.table.insert_unique(hash, (Arc::clone(&name), change), |(name, _)| hasher.hash_one(&**name));
+        self.table.insert_unique(hash, (Arc::clone(&name), change), |(name, _)| mixer.mix_name(name));
         (name, false)
     }
 }
@@ -107,7 +109,8 @@ impl Decoder {
         read
     }
 
-    fn clear(&mut self) {
+    /// Forgets what was read last.
+    pub(crate) fn clear(&mut self) {
         self.ops.foreign.clear();
         self.ops.containers.clear();
         for run in self.ops.runs.drain(..) {
@@ -150,204 +153,56 @@ impl Decoder {
         let inserts = tally[usize::from(op::INSERT)] as u64;
         let element_kinds = open_column(&mut reader, inserts, 0, Kind::LAST as u8, Unsupported::ElementKind)?;
 
-        let foreign = &mut self.ops.foreign;
-        let columns = Columns::walk(reader, op_kinds, &tally, container_kinds, element_kinds, foreign)?;
-        Ok(columns.assemble(self)?)
-    }
-}
-
-/// A column of `count` numbers in `first..=last`, one byte each. A number beyond `last` is unsupported. What goes wrong first from the left
-/// decides.
-fn open_column<'a>(
-    reader: &mut Reader<'a>,
-    count: u64,
-    first: u8,
-    last: u8,
-    unsupported: fn(u64) -> Unsupported,
-) -> Result<&'a [u8], OpsError> {
-    let column = reader.rest();
-    let fast = column.iter().take(usize::try_from(count).unwrap_or(usize::MAX));
-    let known = fast.take_while(|byte| (first..=last).contains(byte)).count();
-    if known as u64 == count {
-        return Ok(reader.bytes(known)?);
-    }
-    reader.bytes(known)?;
-    let number = reader.varint()?;
-    if number < u64::from(first) {
-        return Err(DecodeError::Rule("a container table entry has no container kind").into());
-    }
-    Err(unsupported(number).into())
-}
-
-/// A column of `count` numbers up to `last`, one byte each.
-fn closed_column<'a>(reader: &mut Reader<'a>, count: usize, last: u8) -> Result<&'a [u8], DecodeError> {
-    let column = reader.bytes(count)?;
-    if column.iter().any(|byte| *byte > last) {
-        return rule("a parent form, direction or anchor is unknown");
-    }
-    Ok(column)
-}
-
-/// Steps over a column of `count` varints and returns a reader that begins with it.
-fn column<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Reader<'a>, DecodeError> {
-    let start = reader.clone();
-    // Each takes a byte at least, so a count beyond the input fails early.
-    for _ in 0..count {
-        reader.varint()?;
-    }
-    Ok(start)
-}
-
-/// Where each column begins, after the first pass.
-struct Columns<'a> {
-    op_kinds: &'a [u8],
-    container_kinds: &'a [u8],
-    element_kinds: &'a [u8],
-    foreign: usize,
-    keys: Reader<'a>,
-    key_count: usize,
-    forms: &'a [u8],
-    element_sources: Reader<'a>,
-    element_offsets: Reader<'a>,
-    parent_steps: Reader<'a>,
-    entry_keys: Reader<'a>,
-    lengths: Reader<'a>,
-    directions: &'a [u8],
-    run_containers: Reader<'a>,
-    anchors: &'a [u8],
-    sources: Reader<'a>,
-    offsets: Reader<'a>,
-    /// Columns 18 to 20, which have no boundary that shows without reading the values.
-    tail: Reader<'a>,
-    has_steps: bool,
-    has_text: bool,
-}
-
-impl<'a> Columns<'a> {
-    fn walk(
-        mut reader: Reader<'a>,
-        op_kinds: &'a [u8],
-        tally: &[usize; op::LAST as usize + 1],
-        container_kinds: &'a [u8],
-        element_kinds: &'a [u8],
-        foreign: &mut Vec<ChangeId>,
-    ) -> Result<Self, DecodeError> {
-        let of = |kind: u8| tally[usize::from(kind)];
-
-        let foreign_count = reader.count(32)?;
-        foreign.reserve(foreign_count);
-        for _ in 0..foreign_count {
-            foreign.push(ChangeId(reader.array()?));
-        }
-        if has_duplicates(foreign) {
-            return rule("the foreign table has a duplicate");
-        }
-
-        let key_count = reader.count(1)?;
-        let keys = reader.clone();
-        for _ in 0..key_count {
-            if reader.blob()?.len() > MAX_KEY_BYTES {
-                return rule("a key is too long");
-            }
-        }
-
-        let forms = closed_column(&mut reader, container_kinds.len(), 2)?;
-        let of_element = forms.iter().filter(|form| **form == 1).count();
-        let of_entry = forms.iter().filter(|form| **form == 2).count();
-        let element_sources = column(&mut reader, of_element)?;
-        let element_offsets = column(&mut reader, of_element)?;
-        let parent_steps = column(&mut reader, of_entry)?;
-        let entry_keys = column(&mut reader, forms.len() - of_element)?;
-
-        let lengths = reader.clone();
-        let mut units = 0u64;
-        let mut long_deletes = 0;
-        let mut elements = element_kinds.iter();
-        for kind in op_kinds {
-            let has_length = match *kind {
-                op::INSERT => elements.next() == Some(&0),
-                op::DELETE | op::TEXT => true,
-                _ => false,
-            };
-            let length = if has_length { reader.varint()? } else { 1 };
-            if length == 0 {
-                return rule("a run has no units");
-            }
-            if length > u64::from(MAX_UNITS) - units {
-                return rule("more units than a change may have");
-            }
-            units += length;
-            long_deletes += usize::from(*kind == op::DELETE && length > 1);
-        }
-        let directions = closed_column(&mut reader, long_deletes, 1)?;
-
-        let run_containers = column(&mut reader, op_kinds.len() - of(op::DELETE) - of(op::MOVE))?;
-        let anchors = closed_column(&mut reader, of(op::INSERT) + of(op::MOVE) + of(op::TEXT), 2)?;
-        let at_places = anchors.iter().filter(|anchor| **anchor != 0).count();
-        let references = of(op::DELETE) + of(op::MOVE) + at_places;
-        let sources = column(&mut reader, references)?;
-        let offsets = column(&mut reader, references)?;
-
-        Ok(Self {
-            op_kinds,
-            container_kinds,
-            element_kinds,
-            foreign: foreign_count,
-            keys,
-            key_count,
-            forms,
-            element_sources,
-            element_offsets,
-            parent_steps,
-            entry_keys,
-            lengths,
-            directions,
-            run_containers,
-            anchors,
-            sources,
-            offsets,
-            tail: reader,
-            has_steps: of(op::ADD) > 0,
-            has_text: of(op::TEXT) > 0,
-        })
+        let (shape, mut columns) =
+            Columns::walk(reader, op_kinds, &tally, container_kinds, element_kinds, &mut self.ops.foreign)?;
+        self.assemble(&shape, &mut columns)?;
+        Ok(columns.finish()?)
     }
 
-    fn assemble(mut self, into: &mut Decoder) -> Result<(), DecodeError> {
+    /// Assembles the operations from columns that are read side by side, and holds them to all rules but those on `shape`. Their foreign table is there already.
+    pub(crate) fn assemble<R: ColumnReader>(&mut self, shape: &Shape<'_>, columns: &mut R) -> Result<(), R::Fault> {
         let mut foreign_used = 0;
-        self.containers(into, &mut foreign_used)?;
-        self.runs(&into.ops.containers, &mut into.ops.runs, &mut into.spare, &mut foreign_used)?;
-        if foreign_used != self.foreign {
+        self.containers(shape, columns, &mut foreign_used)?;
+        self.runs(shape, columns, &mut foreign_used)?;
+        if foreign_used != shape.foreign {
             return rule("the foreign table has an unused entry");
         }
         Ok(())
     }
 
-    fn containers(&mut self, into: &mut Decoder, foreign_used: &mut usize) -> Result<(), DecodeError> {
-        let count = self.container_kinds.len();
-        let (containers, keys, known) = (&mut into.ops.containers, &mut into.keys, &into.known);
-        let (names, many) = (&mut into.names, self.key_count > TINY);
+    fn containers<R: ColumnReader>(
+        &mut self,
+        shape: &Shape<'_>,
+        columns: &mut R,
+        foreign_used: &mut usize,
+    ) -> Result<(), R::Fault> {
+        let count = shape.container_kinds.len();
+        let (containers, keys, known) = (&mut self.ops.containers, &mut self.keys, &self.known);
+        let (names, brought, many) = (&mut self.names, &mut self.brought, shape.keys > TINY);
         if many {
             names.begin();
+            brought.clear();
         }
         let mut key_twice = false;
+        let mut keys_read = 0;
         // No two entries are the same if each brings a key that none before it had.
         let mut all_new = true;
         containers.reserve(count);
         let mut identities: Vec<(u64, u64, u8)> = Vec::with_capacity(if count > TINY { count } else { 0 });
-        for (index, (kind, form)) in self.container_kinds.iter().zip(self.forms).enumerate() {
+        for (index, (kind, form)) in shape.container_kinds.iter().zip(shape.forms).enumerate() {
             let kind = Kind::from_number((*kind).into()).expect("column 3 was checked");
             let (parent, identity) = if *form == 1 {
-                let source = self.element_sources.varint()?;
-                let offset = offset(&mut self.element_offsets)?;
+                let (source, offset) = columns.element()?;
+                let offset = in_range(offset)?;
                 all_new = false;
-                let element = Ref { source: foreign_in_order(source, self.foreign, foreign_used)?, offset };
+                let element = Ref { source: foreign_in_order(source, shape.foreign, foreign_used)?, offset };
                 // The high bit of the kind keeps elements apart from keys.
                 (Parent::Element(element), (source, offset.into(), 0x80 | kind as u8))
             } else {
                 let parent = if *form == 0 {
                     0
                 } else {
-                    let steps = self.parent_steps.varint()?;
+                    let steps = columns.parent_step()?;
                     if steps == 0 || steps > index as u64 {
                         return rule("a container's parent is not an earlier entry");
                     }
@@ -357,22 +212,36 @@ impl<'a> Columns<'a> {
                     }
                     parent as u32 + 1
                 };
-                let key_index = self.entry_keys.varint()?;
-                let key = if key_index < keys.len() as u64 {
+                let key_index = columns.entry_key()?;
+                let key = if key_index < keys_read as u64 {
                     all_new = false;
-                    keys[key_index as usize].clone()
-                } else if key_index == keys.len() as u64 && keys.len() < self.key_count {
-                    let key = self.keys.string()?;
-                    let key = match known.get(keys.len()) {
-                        _ if many => {
-                            let (key, twice) = names.share(key);
-                            key_twice |= twice;
-                            key
+                    if many {
+                        match &containers[brought[key_index as usize] as usize].parent {
+                            Parent::Key(_, key) => Arc::clone(key),
+                            Parent::Element(_) => unreachable!("an element brings no key"),
                         }
-                        Some(known) if **known == *key => known.clone(),
-                        _ => Arc::from(key),
+                    } else {
+                        Arc::clone(&keys[key_index as usize])
+                    }
+                } else if key_index == keys_read as u64 && keys_read < shape.keys {
+                    let key = columns.key()?;
+                    if key.len() > MAX_KEY_BYTES {
+                        return rule("a key is too long");
+                    }
+                    let key = if many {
+                        let (key, twice) = names.share(key);
+                        key_twice |= twice;
+                        brought.push(index as u32);
+                        key
+                    } else {
+                        let key = match known.get(keys_read) {
+                            Some(known) if **known == *key => known.clone(),
+                            _ => Arc::from(key),
+                        };
+                        keys.push(Arc::clone(&key));
+                        key
                     };
-                    keys.push(key.clone());
+                    keys_read += 1;
                     key
                 } else {
                     return rule("keys are not in first-use order");
@@ -384,7 +253,7 @@ impl<'a> Columns<'a> {
                 identities.push(identity);
             }
         }
-        if keys.len() != self.key_count {
+        if keys_read != shape.keys {
             return rule("the key table has an unused entry");
         }
         let key_twice = if many { key_twice } else { has_duplicates(keys) };
@@ -404,23 +273,27 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    fn runs(
+    fn runs<R: ColumnReader>(
         &mut self,
-        containers: &[ContainerEntry],
-        runs: &mut Vec<Run>,
-        spare: &mut Vec<String>,
+        shape: &Shape<'_>,
+        columns: &mut R,
         foreign_used: &mut usize,
-    ) -> Result<(), DecodeError> {
-        runs.reserve(self.op_kinds.len());
+    ) -> Result<(), R::Fault> {
+        let Self { ops: Ops { containers, runs, .. }, spare, .. } = self;
+        runs.reserve(shape.op_kinds.len());
         let mut listed = 0;
         let mut start = 0u32;
-        let (mut elements, mut anchors, mut directions) =
-            (self.element_kinds.iter(), self.anchors.iter(), self.directions.iter());
-        for kind in self.op_kinds {
+        let (mut has_steps, mut has_text) = (false, false);
+        let (mut elements, mut anchors) = (shape.element_kinds.iter(), shape.anchors.iter());
+        for kind in shape.op_kinds {
+            // A run has a unit at least.
+            if start >= MAX_UNITS {
+                return rule("more units than a change may have");
+            }
             let container = if matches!(*kind, op::DELETE | op::MOVE) {
                 ContainerNo::ROOT
             } else {
-                let number = self.run_containers.varint()?;
+                let number = columns.run_container()?;
                 if number > containers.len() as u64 {
                     return rule("a run's container is not in the table");
                 }
@@ -439,41 +312,30 @@ impl<'a> Columns<'a> {
             if !fits {
                 return rule("a run's container does not fit its operation");
             }
-            let foreign = self.foreign;
-            let mut reference = || -> Result<Ref, DecodeError> {
-                let source = foreign_in_order(self.sources.varint()?, foreign, foreign_used)?;
-                let offset = offset(&mut self.offsets)?;
-                if source == Source::Own && offset >= start {
-                    return rule("a reference to this change does not name an earlier unit");
-                }
-                Ok(Ref { source, offset })
-            };
-            let mut anchor = |reference: &mut dyn FnMut() -> Result<Ref, DecodeError>| {
-                Ok::<_, DecodeError>(match anchors.next() {
-                    Some(1) => Anchor::Right(reference()?),
-                    Some(2) => Anchor::Left(reference()?),
-                    _ => Anchor::Start,
-                })
-            };
+            let mut references = References { foreign: shape.foreign, used: &mut *foreign_used, start };
             let run = match *kind {
                 op::ENSURE => Run::Ensure(container),
                 op::CLEAR => Run::Clear(container),
-                op::SET => Run::Set(container, Value::read(&mut self.tail)?),
+                op::SET => Run::Set(container, columns.value()?),
                 // Steps and characters come behind all values: filled in below.
-                op::ADD => Run::Add(container, 0),
+                op::ADD => {
+                    has_steps = true;
+                    Run::Add(container, 0)
+                }
                 op::INSERT => {
                     let element = *elements.next().expect("one for each insert");
-                    let anchor = anchor(&mut reference)?;
+                    let anchor = references.anchor(columns, anchors.next())?;
                     let elements = match Kind::from_number(element.into()) {
                         Some(kind) => Elements::Container(kind),
                         None => {
-                            let length = self.lengths.varint()? as usize;
-                            if length > self.tail.remaining() {
-                                return Err(DecodeError::Truncated);
+                            let length = length(columns, start)? as usize;
+                            // Each takes a byte at least.
+                            if length > columns.most_values() {
+                                return Err(DecodeError::Truncated.into());
                             }
                             let mut values = Vec::with_capacity(length);
                             for _ in 0..length {
-                                values.push(Value::read(&mut self.tail)?);
+                                values.push(columns.value()?);
                             }
                             Elements::Values(values)
                         }
@@ -481,13 +343,13 @@ impl<'a> Columns<'a> {
                     Run::Insert { list: container, anchor, elements }
                 }
                 op::DELETE => {
-                    let len = self.lengths.varint()? as u32;
+                    let len = length(columns, start)?;
                     let direction = match len {
                         1 => Direction::Forward,
-                        _ if directions.next() == Some(&1) => Direction::Backward,
+                        _ if columns.direction()? == 1 => Direction::Backward,
                         _ => Direction::Forward,
                     };
-                    let target = reference()?;
+                    let target = references.next(columns)?;
                     let inside = match direction {
                         Direction::Forward => target.offset + (len - 1) < MAX_UNITS,
                         Direction::Backward => target.offset >= len - 1,
@@ -498,68 +360,88 @@ impl<'a> Columns<'a> {
                     Run::Delete { target, len, direction }
                 }
                 op::MOVE => {
-                    let element = reference()?;
-                    Run::Move { element, anchor: anchor(&mut reference)? }
+                    let element = references.next(columns)?;
+                    Run::Move { element, anchor: references.anchor(columns, anchors.next())? }
                 }
-                op::TEXT => Run::Text {
-                    text: container,
-                    anchor: anchor(&mut reference)?,
-                    characters: spare.pop().unwrap_or_default(),
-                    len: self.lengths.varint()? as u32,
-                },
+                op::TEXT => {
+                    has_text = true;
+                    let anchor = references.anchor(columns, anchors.next())?;
+                    let len = length(columns, start)?;
+                    Run::Text { text: container, anchor, characters: spare.pop().unwrap_or_default(), len }
+                }
                 _ => unreachable!("column 2 was checked"),
             };
             if runs.last().is_some_and(|before| could_continue(before, &run, start)) {
                 return rule("a run could have continued the run before it");
             }
+            columns.ran(&run, start);
             start += run.len();
             runs.push(run);
         }
         if listed != containers.len() {
             return rule("the container table has an unused entry");
         }
-        if self.has_steps {
+        if has_steps {
             for run in runs.iter_mut() {
                 if let Run::Add(_, step) = run {
-                    *step = self.tail.zigzag()?;
+                    *step = columns.step()?;
                 }
             }
         }
-        if self.has_text {
-            let mut rest = std::str::from_utf8(self.tail.rest()).map_err(|_| DecodeError::Utf8)?;
+        if has_text {
             for run in runs.iter_mut() {
                 if let Run::Text { characters, len, .. } = run {
-                    let (head, tail) = split_characters(rest, *len as usize)?;
-                    characters.push_str(head);
-                    rest = tail;
+                    characters.push_str(columns.characters(*len as usize)?);
                 }
             }
-            return if rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) };
         }
-        if self.tail.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+        Ok(())
     }
 }
 
-/// Splits off the first `count` Unicode scalar values.
-fn split_characters(text: &str, count: usize) -> Result<(&str, &str), DecodeError> {
-    if let Some((head, tail)) = text.split_at_checked(count)
-        && head.is_ascii()
-    {
-        return Ok((head, tail));
+/// How many units the next run has, of which the first has the offset `start`.
+fn length<R: ColumnReader>(columns: &mut R, start: u32) -> Result<u32, R::Fault> {
+    let length = columns.length()?;
+    if length == 0 {
+        return rule("a run has no units");
     }
-    let mut seen = 0;
-    for (at, _) in text.char_indices() {
-        if seen == count {
-            return Ok(text.split_at(at));
+    if length > u64::from(MAX_UNITS - start) {
+        return rule("more units than a change may have");
+    }
+    Ok(length as u32)
+}
+
+/// The references of one run.
+struct References<'a> {
+    foreign: usize,
+    used: &'a mut usize,
+    /// The offset of the run's first unit.
+    start: u32,
+}
+
+impl References<'_> {
+    fn next<R: ColumnReader>(&mut self, columns: &mut R) -> Result<Ref, R::Fault> {
+        let (source, offset) = columns.reference()?;
+        let source = foreign_in_order(source, self.foreign, self.used)?;
+        let offset = in_range(offset)?;
+        if source == Source::Own && offset >= self.start {
+            return rule("a reference to this change does not name an earlier unit");
         }
-        seen += 1;
+        Ok(Ref { source, offset })
     }
-    if seen == count { Ok((text, "")) } else { Err(DecodeError::Truncated) }
+
+    fn anchor<R: ColumnReader>(&mut self, columns: &mut R, form: Option<&u8>) -> Result<Anchor, R::Fault> {
+        Ok(match form {
+            Some(1) => Anchor::Right(self.next(columns)?),
+            Some(2) => Anchor::Left(self.next(columns)?),
+            _ => Anchor::Start,
+        })
+    }
 }
 
 /// An offset within a change.
-fn offset(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
-    match u32::try_from(reader.varint()?) {
+fn in_range(offset: u64) -> Result<u32, DecodeError> {
+    match u32::try_from(offset) {
         Ok(offset) if offset < MAX_UNITS => Ok(offset),
         _ => rule("an offset is beyond what a change may have"),
     }
@@ -630,7 +512,7 @@ fn could_continue(before: &Run, run: &Run, start: u32) -> bool {
     }
 }
 
-fn has_duplicates<T: Ord>(entries: &[T]) -> bool {
+pub(super) fn has_duplicates<T: Ord>(entries: &[T]) -> bool {
     if entries.len() <= TINY {
         return entries.iter().enumerate().any(|(i, entry)| entries[..i].contains(entry));
     }

@@ -1,6 +1,7 @@
 //! Unit operations and their one columnar, run-length encoding (docs/protocol.md, section 4).
 
 mod builder;
+mod columns;
 mod decode;
 mod encode;
 mod unit;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::builder::{BuildError, BuilderMark, OpsBuilder};
+pub(crate) use self::columns::{ColumnReader, Shape, split_characters};
 pub(crate) use self::decode::Decoder;
 pub use self::encode::EncodeError;
 pub use self::unit::{Element, Unit};
@@ -90,11 +92,11 @@ impl Kind {
     /// The lowest number.
     const FIRST: Kind = Kind::Register;
     /// The highest number.
-    const LAST: Kind = Kind::Text;
+    pub(crate) const LAST: Kind = Kind::Text;
 
     /// The kind with this number.
     pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u64 == number)
+        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
     }
 }
 

@@ -194,8 +194,8 @@ impl Replica {
             _ => return Err(None),
         };
         let signature = Signature(reader.array().map_err(|_| None)?);
-        let parts = Parts { author: *author, previous, deps, time_ms, ops: &[], signature };
-        let (index, _) = self.load_content(&parts, content, scratch).map_err(fault)?;
+        let parts = Parts { author: *author, previous, deps, time_ms, content, signature };
+        let (index, _) = self.load_parts(&parts, None, scratch).map_err(fault)?;
         match reader.blob().map_err(|_| None)? {
             [] => {}
             voucher => {

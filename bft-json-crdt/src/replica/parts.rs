@@ -8,7 +8,7 @@ use crate::encoding::DecodeError;
 use crate::hash::{self, CHANGE_DOMAIN, OPS_DOMAIN};
 use crate::history;
 use crate::identity::{AuthorId, Signature};
-use crate::ops::{Decoder, OpsError};
+use crate::ops::{Decoder, Ops, OpsError};
 
 /// What a change carries beyond the graph. Nothing of it needs to be checked before.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +21,8 @@ pub(super) struct Parts<'a> {
     pub(super) deps: &'a [ChangeIdx],
     /// The author's clock.
     pub(super) time_ms: u64,
-    /// The encoded operations.
-    pub(super) ops: &'a [u8],
+    /// The encoded operations, or what is left of them.
+    pub(super) content: Content<'a>,
     /// The signature: kept, not checked.
     pub(super) signature: Signature,
 }
@@ -40,26 +40,18 @@ fn rule(text: &'static str) -> LoadFault {
 
 impl Replica {
     /// Hashes, judges and applies a change from one's own store; its number and its id come out. Like [`Replica::load`] it looks at neither quotas nor
-    /// proofs and tells no events. The caller checks the signatures over the ids, of all or of the leaves.
+    /// proofs and tells no events. The caller checks the signatures over the ids, of all or of the leaves. The change may be compacted: that a skeleton is its own, only the
+    /// store's authentication code can tell. `decoded` is what its operations say, if the caller knows: the values are moved out of it.
     ///
     /// # Errors
     /// What is wrong with the record; nothing was applied.
     pub(super) fn load_parts(
         &mut self,
         parts: &Parts<'_>,
+        decoded: Option<&mut Ops>,
         scratch: &mut Scratch,
     ) -> Result<(ChangeIdx, ChangeId), LoadFault> {
-        self.load_content(parts, Content::Whole(parts.ops), scratch)
-    }
-
-    /// [`Replica::load_parts`] of a change that may be compacted: `content` counts, not what `parts` says of operations. That a skeleton is the change's own, only
-    /// the store's authentication code can tell.
-    pub(super) fn load_content(
-        &mut self,
-        parts: &Parts<'_>,
-        content: Content<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<(ChangeIdx, ChangeId), LoadFault> {
+        let content = parts.content;
         let count = self.len();
         let known = |index: &ChangeIdx| (index.0 as usize) < count;
         if !parts.previous.iter().chain(parts.deps).all(known) {
@@ -108,15 +100,19 @@ impl Replica {
             return Err(rule("a change stands twice"));
         }
         let mut restored;
-        let ops = match content {
-            Content::Whole(ops) => {
+        let ops = match (content, decoded) {
+            (Content::Whole(ops), Some(decoded)) => {
+                debug_assert_eq!(Ops::decode(VERSION, ops).as_ref(), Ok(&*decoded));
+                decoded
+            }
+            (Content::Whole(ops), None) => {
                 scratch.decoder.decode(VERSION, ops).map_err(|error| match error {
                     OpsError::Malformed(fault) => Malformed::Ops(fault).into(),
                     OpsError::Unsupported(_) => LoadFault::Unsupported,
                 })?;
                 scratch.decoder.ops_mut()
             }
-            Content::Compacted(_, skeleton) => {
+            (Content::Compacted(_, skeleton), _) => {
                 restored = history::restore(skeleton).map_err(Malformed::Ops)?;
                 &mut restored
             }
@@ -183,21 +179,23 @@ mod tests {
                 previous: whole.dag().previous(index),
                 deps: &deps,
                 time_ms: record.time_ms,
-                ops,
+                content: Content::Whole(ops),
                 signature: (&record).into(),
             };
             // What is wrong is refused and leaves no trace.
             let twice = [index, index];
-            assert!(parts.load_parts(&Parts { deps: &twice, ..given }, &mut scratch).is_err());
-            assert!(parts.load_parts(&Parts { ops: &ops[1..], ..given }, &mut scratch).is_err());
-            assert!(parts.load_parts(&Parts { time_ms: MAX_SAFE + 1, ..given }, &mut scratch).is_err());
+            let shorter = Content::Whole(&ops[1..]);
+            assert!(parts.load_parts(&Parts { deps: &twice, ..given }, None, &mut scratch).is_err());
+            assert!(parts.load_parts(&Parts { content: shorter, ..given }, None, &mut scratch).is_err());
+            assert!(parts.load_parts(&Parts { time_ms: MAX_SAFE + 1, ..given }, None, &mut scratch).is_err());
             if deps.len() == 2 {
                 let wrong = [deps[1], deps[0]];
-                assert!(parts.load_parts(&Parts { deps: &wrong, ..given }, &mut scratch).is_err());
+                assert!(parts.load_parts(&Parts { deps: &wrong, ..given }, None, &mut scratch).is_err());
             }
-            assert_eq!(parts.load_parts(&given, &mut scratch), Ok((index, whole.id(index))));
+            let mut decoded = (number % 2 == 0).then(|| Ops::decode(VERSION, ops).unwrap());
+            assert_eq!(parts.load_parts(&given, decoded.as_mut(), &mut scratch), Ok((index, whole.id(index))));
             assert_eq!(parts.bytes(index), whole.bytes(index));
-            assert!(parts.load_parts(&given, &mut scratch).is_err(), "a change stands once");
+            assert!(parts.load_parts(&given, None, &mut scratch).is_err(), "a change stands once");
         }
         parts.dag().debug_check();
         assert_eq!(parts.digest(), whole.digest());

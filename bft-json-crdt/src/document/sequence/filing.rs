@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// Most runs in a chunk: what an insertion in the middle moves.
 const CHUNK: usize = 256;
+/// Runs in a line of memory.
+const NEAR: usize = 8;
 
 /// Successive places in one leaf; they end where the next run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +83,20 @@ impl Filing {
 
     fn find(&self, place: u32) -> (usize, usize) {
         let chunk = self.firsts.partition_point(|&first| first <= place) - 1;
-        let at = self.chunks[chunk].partition_point(|run| run.first <= place) - 1;
-        (chunk, at)
+        let runs = &self.chunks[chunk];
+        // No run stands further behind than it would among runs of one place each. In a document of small pieces it stands there or little before, which
+        // spares the search: each step of it would be another line of memory.
+        let most = ((place - self.firsts[chunk]) as usize).min(runs.len() - 1);
+        if runs[most].first <= place {
+            return (chunk, most);
+        }
+        let near = most.saturating_sub(NEAR);
+        let at = if runs[near].first <= place {
+            near + runs[near..most].partition_point(|run| run.first <= place)
+        } else {
+            runs[..near].partition_point(|run| run.first <= place)
+        };
+        (chunk, at - 1)
     }
 
     /// Where a run ends.

@@ -5,7 +5,7 @@
 //! write       changes → body of a segment          read        body of a segment → changes
 //! transpose   operations → columns                 regenerate  columns → operations, byte for byte
 //! recent      how references are told by what was referred to just before
-//! values      stepping over values and characters
+//! values      stepping over values
 //! columns     which columns there are
 //! segment     heads, checksums, compressed streams
 //! ```
@@ -218,6 +218,7 @@ impl Replica {
             }
             return Err(fault);
         }
+        segments.release();
         // Appending numbers authors by their first changes; another writer can have introduced them in another order.
         let usual_order = segments.authors().eq(replica.dag.authors());
         // What a check finds vouched for is news to the file.

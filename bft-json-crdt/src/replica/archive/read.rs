@@ -8,11 +8,13 @@ use super::segment::Unpacker;
 use super::{ArchiveError, CHANGE_WEIGHT, MAX_EXPANSION, MAX_SEGMENT_CHANGES, MAX_SEGMENT_WEIGHT, Replica};
 use crate::causality::{Causality as _, ChangeIdx};
 use crate::change::MAX_DEPS;
+use crate::dag::Content;
 use crate::encoding::{DecodeError, Reader};
 use crate::evidence::{EquivocationProof, EvidenceError, MAX_CHAIN, SignedChain, Voucher};
 use crate::identity::{AuthorId, IdentityError, Signature};
-use crate::replica::LoadError;
+use crate::ops::OpsError;
 use crate::replica::parts::{self, Parts};
+use crate::replica::{LoadError, LoadFault, Malformed};
 
 /// What the segments read so far have in common.
 #[derive(Default)]
@@ -62,6 +64,13 @@ impl Segments {
             Fault::Form => ArchiveError::Damaged(at),
             Fault::Load(error) => error.into(),
         })
+    }
+
+    /// Gives back the buffers that only [`Self::read`] needs.
+    pub(super) fn release(&mut self) {
+        self.unpacker = Unpacker::default();
+        self.scratch = regenerate::Scratch::default();
+        self.parts = parts::Scratch::default();
     }
 
     /// Takes the proofs in, after all changes. `at` is where the file ends.
@@ -136,7 +145,7 @@ impl Segments {
         length: usize,
     ) -> Result<(), Fault> {
         let columns = self.unpacker.read(reader)?;
-        let mut regenerator = Regenerator::new(Readers::new(columns), &mut self.scratch);
+        let mut regenerator = Regenerator::new(Readers::new(columns), &mut self.scratch)?;
         let most = MAX_SEGMENT_WEIGHT.min(MAX_EXPANSION * length);
         let (mut time, mut weight) = (0u64, 0);
         let mut deps: Vec<ChangeIdx> = Vec::new();
@@ -155,8 +164,14 @@ impl Segments {
             read_deps(columns, replica, number, &mut deps)?;
             let step = columns.at(Column::Times).zigzag()?;
             time = time.wrapping_add(step as u64);
-            regenerator.ops(&replica.dag, Own { number, seq, previous })?;
-            weight += CHANGE_WEIGHT + 32 * deps.len() + regenerator.made().len();
+            let load = |fault| Fault::Load(LoadError { position: number as usize, fault });
+            regenerator.ops(&replica.dag, Own { number, seq, previous }).map_err(|fault| match fault {
+                regenerate::Fault::Columns => Fault::Form,
+                regenerate::Fault::Ops(OpsError::Malformed(fault)) => load(Malformed::Ops(fault).into()),
+                regenerate::Fault::Ops(OpsError::Unsupported(_)) => load(LoadFault::Unsupported),
+            })?;
+            let (bytes, ops) = regenerator.made();
+            weight += CHANGE_WEIGHT + 32 * deps.len() + bytes.len();
             if weight > most {
                 return Err(Fault::Form);
             }
@@ -165,15 +180,13 @@ impl Segments {
                 previous,
                 deps: &deps,
                 time_ms: time,
-                ops: regenerator.made(),
+                content: Content::Whole(bytes),
                 signature: Signature(reader.array()?),
             };
-            replica
-                .load_parts(&parts, &mut self.parts)
-                .map_err(|fault| Fault::Load(LoadError { position: number as usize, fault }))?;
+            replica.load_parts(&parts, Some(ops), &mut self.parts).map_err(load)?;
             author.last = Some(ChangeIdx(number));
         }
-        Ok(regenerator.columns.finish()?)
+        Ok(regenerator.finish()?)
     }
 }
 

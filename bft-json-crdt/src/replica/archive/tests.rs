@@ -7,7 +7,7 @@ use super::regenerate::{Own, Regenerator, Scratch};
 use super::segment::{Packer, Unpacker};
 use super::transpose::Transposer;
 use crate::causality::{Causality as _, ChangeIdx};
-use crate::change::{ChangeId, DocumentId};
+use crate::change::{ChangeId, DocumentId, MAX_OPS_BYTES, VERSION};
 use crate::dag::{Content, Dag};
 use crate::encoding::Reader;
 use crate::identity::{Keypair, Signature};
@@ -141,14 +141,16 @@ proptest! {
         let mut reader = Reader::new(&packed);
         let columns = unpacker.read(&mut reader).unwrap();
         prop_assert!(reader.is_empty());
-        let mut regenerator = Regenerator::new(Readers::new(columns), &mut scratch);
+        let mut regenerator = Regenerator::new(Readers::new(columns), &mut scratch).unwrap();
         for number in 0..dag.len() as u32 {
             let index = ChangeIdx(number);
             let own = Own { number, seq: dag.seq(index), previous: dag.previous(index) };
             regenerator.ops(&dag, own).unwrap();
-            prop_assert_eq!(regenerator.made(), dag.record(index).ops().unwrap());
+            let (bytes, ops) = regenerator.made();
+            prop_assert_eq!(bytes, dag.record(index).ops().unwrap());
+            prop_assert_eq!(&*ops, &Ops::decode(VERSION, bytes).unwrap());
         }
-        prop_assert!(regenerator.columns.finish().is_ok());
+        prop_assert!(regenerator.finish().is_ok());
     }
 
     /// Columns that anybody wrote: something comes out or a fault, and the operations keep to their limit.
@@ -162,13 +164,16 @@ proptest! {
             columns.into_iter().map(|column| column.into_iter().map(|byte| if small { byte % 9 } else { byte }).collect()).collect();
         let mut scratch = Scratch::default();
         let readers = Readers::new(std::array::from_fn(|n| columns[n].as_slice()));
-        let mut regenerator = Regenerator::new(readers, &mut scratch);
+        let Ok(mut regenerator) = Regenerator::new(readers, &mut scratch) else { return Ok(()) };
         for _ in 0..10 {
             let own = Own { number: dag.len() as u32, seq: 3, previous: Some(ChangeIdx(4)) };
             if regenerator.ops(&dag, own).is_err() {
                 break;
             }
-            prop_assert!(regenerator.made().len() <= crate::change::MAX_OPS_BYTES);
+            let (bytes, ops) = regenerator.made();
+            prop_assert!(bytes.len() <= MAX_OPS_BYTES);
+            // Whatever is not refused is what its bytes say.
+            prop_assert_eq!(Ok(ops.clone()), Ops::decode(VERSION, bytes));
             let _ = regenerator.columns.varint(Column::Times);
         }
     }
