@@ -114,7 +114,7 @@ impl Faucet {
     }
 
     /// A signed transaction that pays `amount` to `script`, from coins that nothing in the mempool spends: confirmed ones
-    /// first, then the faucet's own change.
+    /// first, then the faucet's own change as far as clusters have room.
     pub(crate) fn pay(
         &self,
         script: &Script,
@@ -134,7 +134,11 @@ impl Faucet {
             let own = outputs.filter(|(_, output)| output.script_pubkey == self.script);
             own.map(|(vout, output)| (OutPoint { txid: entry.txid, vout }, output.value))
         });
-        let coins = confirmed.chain(unconfirmed.filter(|(outpoint, _)| mempool.spender(outpoint).is_none()));
+        // One unconfirmed coin at most: two could join clusters to one that is too large.
+        let unconfirmed = unconfirmed
+            .filter(|(outpoint, _)| mempool.spender(outpoint).is_none() && mempool.has_room_beside(&outpoint.txid))
+            .take(1);
+        let coins = confirmed.chain(unconfirmed);
         let target = TxOut { value: amount, script_pubkey: script.to_owned() };
         let change = TxOut { value: Amount::ZERO, script_pubkey: self.script.clone() };
         let outputs_weight = (target.size() + change.size()) as u64 * 4;

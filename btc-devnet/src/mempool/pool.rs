@@ -14,7 +14,7 @@ use super::{
 use crate::{
     node::{Departure, MempoolEntry},
     policy::{
-        BLOCK_MIN_FEERATE, BLOCK_RESERVED_SIGOPS, BLOCK_RESERVED_WEIGHT, FeeRate, MAX_BLOCK_SIGOPS_COST,
+        BLOCK_MIN_FEERATE, BLOCK_RESERVED_SIGOPS, BLOCK_RESERVED_WEIGHT, CLUSTER_LIMIT, FeeRate, MAX_BLOCK_SIGOPS_COST,
         MAX_BLOCK_WEIGHT, MEMPOOL_EXPIRY,
     },
 };
@@ -130,6 +130,11 @@ impl Mempool {
     /// An output of a transaction in the mempool, spent or not.
     pub(crate) fn output(&self, outpoint: &OutPoint) -> Option<&TxOut> {
         self.get(&outpoint.txid)?.public.transaction.output.get(outpoint.vout as usize)
+    }
+
+    /// Whether a transaction's cluster takes one more.
+    pub(crate) fn has_room_beside(&self, txid: &Txid) -> bool {
+        self.get(txid).is_none_or(|entry| self.clusters[&entry.cluster].members.len() < CLUSTER_LIMIT)
     }
 
     /// What happened since the last call.

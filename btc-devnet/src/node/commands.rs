@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use bitcoin::{Amount, Block, BlockHash, Script, ScriptBuf, Transaction, Txid};
 
-use super::{Error, FeeEstimates, Mining, Observer, PackageReport, Rejection, Reorg, TestAccept, Tip, open::Home};
+use super::{
+    Error, FeeEstimates, Mining, Observer, PackageReport, Rejection, Reorg, TestAccept, Tip,
+    open::{Home, disk_error},
+};
 use crate::{
     chain::Chain,
     clock::Clock,
@@ -23,8 +26,8 @@ pub const MAX_BLOCKS: u32 = 100_000;
 /// One regtest chain. See the [module](super).
 ///
 /// # Durability
-/// With a directory, a block is on disk before the observer hears of it and before the call returns; a restart goes on
-/// from the last such block. Mempool transactions are written as they enter, so that they survive the end of the process, but a
+/// With a directory, a command's blocks are on disk before the observer's [`settled`](Observer::settled) and before the call
+/// returns; a restart goes on from the last such block. Mempool transactions are written as they enter, so that they survive the end of the process, but a
 /// crash of the machine may lose the latest.
 pub struct Node {
     // Dropped before the folder that its block files lie in.
@@ -254,10 +257,13 @@ impl Node {
         assert!(faucet.same_coins(&self.faucet), "the faucet's coins differ");
     }
 
-    /// Runs a command and tells the observer when its changes are complete, also if it failed half-way.
+    /// Runs a command. Also if it fails half-way, what it did is put on disk first and then published by the observer.
     pub(super) fn command<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let outcome = work(self);
         self.tell_mempool();
+        if let Some(log) = &mut self.blocks_log {
+            log.sync().map_err(|error| disk_error(log.path(), error))?;
+        }
         self.observer.settled();
         outcome
     }

@@ -6,12 +6,11 @@ use super::{Error, Node, Reorg, open::disk_error};
 use crate::{chain::median_time_past, kernel::Verdict, mempool::Event, policy::FeeRate};
 
 impl Node {
-    /// Hands a block to Core and puts it on disk if it is new and not refused.
+    /// Hands a block to Core and writes it down if it is new and not refused. The command's end waits for the disk.
     pub(super) fn hand_over(&mut self, block: &Block) -> Result<Verdict, Error> {
         let verdict = self.kernel.process(block)?;
         if let (Verdict::Best | Verdict::Aside, Some(log)) = (&verdict, &mut self.blocks_log) {
-            let written = log.append(&encode::serialize(block)).and_then(|()| log.sync());
-            written.map_err(|error| disk_error(log.path(), error))?;
+            log.append(&encode::serialize(block)).map_err(|error| disk_error(log.path(), error))?;
         }
         Ok(verdict)
     }

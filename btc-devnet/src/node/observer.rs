@@ -13,8 +13,8 @@ use bitcoin::{Amount, Block, BlockHash, Transaction, TxOut, Txid, Wtxid};
 /// - A reorganisation: [`disconnected`](Self::disconnected) from the tip down, then `connected` upward, then
 ///   [`entered`](Self::entered) for what returned to the mempool.
 /// - Parents enter before their children; children leave before their parents, unless both are mined.
-/// - [`settled`](Self::settled) ends each command: chain and mempool fit together then, and the node's command has not
-///   returned yet. Publish a view to readers there.
+/// - [`settled`](Self::settled) ends each command: chain and mempool fit together then, blocks are on disk if the chain is
+///   kept, and the node's command has not returned yet. Publish a view to readers there.
 pub trait Observer: Send {
     /// `block` is the new tip at `height`. `spent[i][j]` is the coin that input `j` of transaction `i + 1` spends (the
     /// coinbase has no row).

@@ -28,9 +28,17 @@ fn a_new_chain_has_mature_coins_and_a_filled_faucet() {
 fn the_faucet_pays_from_its_own_change_and_says_when_it_is_empty() {
     let mut node = Node::open(Options::default(), Box::new(NoObserver)).expect("a chain");
     let to = Wallet::new(1).p2wpkh();
-    for _ in 0..30 {
-        node.fund(&to, Amount::from_int_btc(1)).expect("10 coinbases and their change");
-    }
+    // Eleven mature coinbases, and chains of change from each until clusters are full.
+    let mut paid = 0;
+    let error = loop {
+        match node.fund(&to, Amount::from_sat(10_000)) {
+            Ok(_) => paid += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::FaucetEmpty { .. }), "{error}");
+    assert_eq!(paid, 11 * 64);
+    node.mine(1, None).expect("a block");
     let error = node.fund(&to, Amount::from_int_btc(10_000)).expect_err("too much");
     assert!(matches!(error, Error::FaucetEmpty { .. }), "{error}");
     let error = node.fund(&to, Amount::from_sat(10)).expect_err("dust");
