@@ -32,6 +32,14 @@ fn main() {
     process(&manager, &blocks[..premined]);
     let ((), bare) = timed(|| process(&manager, &blocks[premined..]));
     row("1,000 blocks, one after the other", mining, Some(bare), Some(Duration::from_secs(2)));
+    // Core checks its whole index of blocks after each block of a regtest chain.
+    node.mine(2 * BLOCKS, None).unwrap();
+    let ((), later) = timed(|| drop(node.mine(BLOCKS, None).unwrap()));
+    let blocks = blocks_of(&node).split_off(blocks.len());
+    let (before, last) = blocks.split_at(2 * BLOCKS as usize);
+    process(&manager, before);
+    let ((), bare) = timed(|| process(&manager, last));
+    row("1,000 more after the 3,000th", later, Some(bare), None);
 
     payments();
     restart();
