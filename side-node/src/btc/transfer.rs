@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bitcoin::{Address, Amount, FeeRate, ScriptBuf, Txid};
 
 use super::amount::{parse, show};
-use super::confirm::{Depth, depth};
+use super::confirm::{Depth, Depths};
 use super::esplora::{Esplora, EsploraError};
 use super::fees;
 use super::network::Network;
@@ -162,7 +162,7 @@ async fn send(
     mut tell: impl FnMut(Event),
 ) -> Result<Done, TransferError> {
     tell(Event::Signed(signed.clone()));
-    let network = wallet.network();
+    let place = wallet.place().clone();
     match sync::send(wallet, server, &signed).await {
         Ok(()) => tell(Event::Sent(signed.txid)),
         Err(WalletError::Server(why)) if !matches!(why, EsploraError::Rejected { .. }) => {
@@ -173,18 +173,20 @@ async fn send(
     if confirmations == 0 {
         return Ok(Done { signed, depth: None });
     }
-    let depth = wait(network, server, &signed, confirmations, tell).await?;
+    let depth = wait(&place, server, &signed, confirmations, tell).await?;
     Ok(Done { signed, depth: Some(depth) })
 }
 
 /// Waits for confirmations. A server that is away for a while, or that loses the payment in a reorg, is no reason to give up.
 async fn wait(
-    network: Network,
+    place: &WalletPlace,
     server: &Esplora,
     signed: &Signed,
     wanted: u32,
     mut tell: impl FnMut(Event),
 ) -> Result<Depth, TransferError> {
+    let network = place.network();
+    let depths = Depths::new(network, server, place.folder());
     let pause = (network.block_interval() / 10).clamp(MIN_POLL, MAX_POLL);
     let (mut last, mut heard, mut polls) = (None, Instant::now(), 0u32);
     loop {
@@ -195,7 +197,7 @@ async fn wait(
             wanted,
             why: Box::new(why),
         };
-        match look(server, signed, polls, &mut tell).await {
+        match look(&depths, server, signed, polls, &mut tell).await {
             Ok(depth) => {
                 heard = Instant::now();
                 if last != Some(depth) {
@@ -223,12 +225,13 @@ async fn wait(
 }
 
 async fn look(
+    depths: &Depths,
     server: &Esplora,
     signed: &Signed,
     polls: u32,
     tell: &mut impl FnMut(Event),
 ) -> Result<Depth, EsploraError> {
-    let depth = depth(server, &signed.txid).await?;
+    let depth = depths.of(&signed.tx).await?;
     let due = polls % POLLS_A_LOOK == POLLS_A_LOOK - 1;
     if depth.confirmations == 0 && due && server.tx(&signed.txid).await?.is_none() {
         server.broadcast(&signed.tx).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use side_tests::coins::{Coins, Liar, Lie};
+use side_tests::coins::{Coins, Liar, Lie, ask};
 
 #[test]
 fn a_server_of_another_chain_is_refused_before_anything_is_believed() {
@@ -124,5 +124,31 @@ fn a_server_that_goes_away_while_confirmations_are_waited_for_is_waited_for() {
     coins.mine(1);
     liar.lie(|_, _| Lie::Truth);
     transfer.expect("1 of 1");
+    assert!(transfer.wait().success(), "{}", transfer.report());
+}
+
+#[test]
+fn forged_confirmations_do_not_count() {
+    let coins = Coins::funded(100_000);
+    // The server says that the payment is in the last block, which it is not; whatever proof it gives is of another transaction.
+    let tip = ask(coins.devnet.address(), "/blocks/tip/hash").1;
+    let height = ask(coins.devnet.address(), "/blocks/tip/height").1;
+    let proof = format!("{{\"block_height\":{height},\"merkle\":[],\"pos\":0}}");
+    let status = format!("{{\"confirmed\":true,\"block_height\":{height},\"block_hash\":\"{tip}\",\"block_time\":1700000000}}");
+    let liar = Liar::start(coins.devnet.address(), move |asked, _| match asked {
+        asked if asked.ends_with("/status") => Lie::Say(200, status.clone()),
+        asked if asked.ends_with("/merkle-proof") => Lie::Say(200, proof.clone()),
+        _ => Lie::Truth,
+    });
+    let mut command = coins.home.command();
+    command.args(coins.args_at(&["btc-transfer", "--confirmations", "1"], &liar.url));
+    let mut transfer = side_tests::process::Process::start("btc-transfer", command);
+    transfer.expect("fee");
+    side_tests::process::eventually("the lie is noticed", || transfer.stderr().contains("does not prove it").then_some(()));
+    assert!(transfer.runs() && !transfer.stdout().iter().any(|line| line.contains("1 of 1")), "{}", transfer.report());
+    // A true one does.
+    liar.lie(|_, _| Lie::Truth);
+    coins.mine(1);
+    assert!(transfer.expect("1 of 1").contains("(checked)"));
     assert!(transfer.wait().success(), "{}", transfer.report());
 }

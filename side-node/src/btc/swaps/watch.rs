@@ -17,8 +17,8 @@ use super::database::StorageError;
 use super::headers::HeaderStore;
 use crate::btc::chain::sync::PAGE;
 use crate::btc::chain::{
-    Agreement, Answer, Ask, CoinbaseProof, Entry, HeaderChain, HeaderError, HeaderSync, InclusionProof, Next, Report,
-    Rules, Seen, Standing, SyncError, agree, sync,
+    Agreement, Answer, Ask, CoinbaseProof, Confirmation, Entry, HeaderChain, HeaderError, HeaderSync, InclusionProof,
+    Next, Report, Rules, Seen, Standing, SyncError, agree, sync,
 };
 use crate::btc::esplora::{Esplora, EsploraError, MerkleProof};
 use crate::btc::fees;
@@ -321,6 +321,17 @@ impl ChainWatch {
         Ok((seen, rates))
     }
 
+    /// How deep a transaction lies in the chain as [`Self::follow`] has left it; `None` if no server proves that it is in one of its blocks.
+    pub async fn confirm(&self, tx: &Transaction) -> Option<Confirmation> {
+        for (nth, server) in self.servers.iter().enumerate() {
+            let Ok(Ok(Some(proof))) = timeout(SERVER_PATIENCE, self.proof(nth, server, tx)).await else { continue };
+            if let Ok(confirmation) = self.chain().confirm(tx, &proof) {
+                return Some(confirmation);
+            }
+        }
+        None
+    }
+
     async fn proof(&self, nth: usize, server: &Esplora, tx: &Transaction) -> Result<Option<InclusionProof>, Trouble> {
         let key = (nth, tx.compute_txid());
         let proofs = || self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -394,7 +405,7 @@ impl ChainWatch {
 
 /// Every output at the lock's script, with what spends it; those in blocks first.
 fn locks(lock: &LockScript, agreement: &Agreement) -> Vec<LockSeen> {
-    let place = |confirmation: Option<crate::btc::chain::Confirmation>| match confirmation {
+    let place = |confirmation: Option<Confirmation>| match confirmation {
         Some(confirmation) => Place::Confirmed(height(confirmation.height())),
         None => Place::Mempool,
     };
