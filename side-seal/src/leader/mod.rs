@@ -23,6 +23,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use side_ledger::block::{BlockId, Epoch, Height, Rank, Recovery, SetNumber};
 use side_ledger::chain::{Fault, Sealed};
@@ -33,7 +34,7 @@ use thiserror::Error;
 pub use self::office::{MAX_EPOCH_JUMP, NEAR, VoteError};
 use self::tree::Tree;
 use crate::message::{ANSWER_BYTES, MAX_BLOCKS, MAX_HAVE, Message};
-use crate::signed::{DoubleSeal, Hold, SignedBlock};
+use crate::signed::{DoubleSeal, Hold, SignedBlock, SignedError};
 use crate::warrant::WarrantFault;
 
 /// Most blocks that are kept although what they follow is not here: asking brings them again.
@@ -50,6 +51,34 @@ pub enum Record {
     Block(SignedBlock),
     /// A proof that a sealer sealed twice.
     Double(DoubleSeal),
+}
+
+impl Record {
+    /// The bytes, as a store keeps them.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Block(signed) => {
+                out.put_varint(0);
+                out.put(&signed.encode());
+            }
+            Self::Double(proof) => {
+                out.put_varint(1);
+                out.put(&proof.encode());
+            }
+        }
+        out
+    }
+
+    /// Reads bytes that hold a record and nothing else. Signatures are checked.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SignedError> {
+        let mut reader = Reader::new(bytes);
+        match reader.varint()? {
+            0 => SignedBlock::decode(reader.rest()).map(Self::Block),
+            1 => DoubleSeal::decode(reader.rest()).map(Self::Double),
+            _ => Err(DecodeError::Rule("an unknown kind of record").into()),
+        }
+    }
 }
 
 /// What happened, for whoever shows it.
@@ -294,6 +323,11 @@ impl Leader {
     /// The proofs against sealers that are held.
     pub fn proofs(&self) -> impl Iterator<Item = &DoubleSeal> {
         self.proofs.values()
+    }
+
+    /// How many blocks wait for others that are not here. At most [`MAX_ORPHANS`].
+    pub fn waiting(&self) -> usize {
+        self.tree.waiting()
     }
 
     /// A block that is known, on the chain or beside it.

@@ -71,7 +71,7 @@ impl Leader {
         if chain.governance().sealers == [sealer] {
             return Err(VoteError::SealsAlready);
         }
-        if let Some(have) = self.waiting(group, me, sealer) {
+        if let Some(have) = self.still_open(group, me, sealer) {
             return Err(VoteError::Waiting { have, needed: electorate.needed });
         }
         let lowest = chain.governance().epoch.max(self.bound(group)).0 + 1;
@@ -101,7 +101,7 @@ impl Leader {
     }
 
     /// If this node's last vote was for this sealer and enough electors have voted alike or still can: how many have.
-    fn waiting(&self, group: &Group, me: AuthorId, sealer: AuthorId) -> Option<usize> {
+    fn still_open(&self, group: &Group, me: AuthorId, sealer: AuthorId) -> Option<usize> {
         let (electorate, bound) = (in_force(group), self.bound(group));
         if bound <= group.chain().governance().epoch {
             return None;

@@ -29,6 +29,10 @@ impl Tree {
         self.blocks.len()
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.orphans.len()
+    }
+
     /// Adds a block; gives another one of the same rank by the same signer.
     pub(super) fn insert(&mut self, signed: SignedBlock) -> Option<&SignedBlock> {
         let (id, rank) = (signed.id(), signed.block().rank());

@@ -2,7 +2,7 @@
 
 use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
 use side_ledger::transaction::{SetClose, VoterAsk};
-use side_seal::leader::{Refusal, VoteError};
+use side_seal::leader::{MAX_ORPHANS, Record, Refusal, VoteError};
 use side_seal::warrant::WarrantFault;
 use side_seal::{DoubleSeal, Event, Hold, Leader, Message, SignedBlock, Warrant};
 
@@ -437,7 +437,10 @@ fn a_sealer_that_starts_again_from_its_disk_goes_on_and_never_seals_a_rank_twice
     }
     let mut again = Member::new(0);
     again.group.load(members[0].log()).unwrap();
-    again.leader.restore(&mut again.group, members[0].kept.clone());
+    let kept: Vec<Record> = members[0].kept.iter().map(|record| Record::decode(&record.encode()).unwrap()).collect();
+    assert_eq!(kept, members[0].kept);
+    assert!(Record::decode(&[7]).is_err() && Record::decode(&[]).is_err());
+    again.leader.restore(&mut again.group, kept);
     assert_eq!(again.group.chain().tip_id(), members[0].group.chain().tip_id());
     again.note();
     let log = again.log();
@@ -467,9 +470,58 @@ fn strangers_fill_no_memory() {
         let (effects, _) = members[1].leader.hear(&mut members[1].group, Message::Blocks(vec![signed]));
         assert!(effects.iter().all(|effect| matches!(effect, side_seal::Effect::Ask(_))) && effects.len() <= 4);
     }
+    assert_eq!(members[1].leader.waiting(), MAX_ORPHANS);
     // Words of strangers are not kept.
     let word = Hold::sign(members[0].group.chain().rank(), BlockId([1; 32]), &keypair(9));
     members[1].hear(Message::Hold(word));
     assert!(members[1].leader.greet(&members[1].group).is_empty());
     members[0].tick(0);
+}
+
+#[test]
+fn a_new_sealer_cannot_start_below_what_its_votes_name() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    carry(&mut members, effects);
+    for at in [1, 2, 3] {
+        members[at].vote(1);
+    }
+    share(&mut members);
+    // The new sealer has all the votes, and would rather drop the block that they name.
+    let mut liar = Member::new(1);
+    liar.learn(members[1].log());
+    let switch = side_ledger::chain::Switch { epoch: Epoch(1), sealers: vec![key(1)] };
+    let block = liar.group.seal(5_000, Some(&switch)).unwrap();
+    members[1].tick(5_000);
+    let true_one = members[1].leader.block(&members[1].group.chain().tip_id()).unwrap().clone();
+    let low = SignedBlock::sign(block, &keypair(1), true_one.warrant().clone()).unwrap();
+    assert_eq!((low.block().height, true_one.block().height), (Height(1), Height(2)));
+    assert_eq!(refused(&mut members[3], low), Some(Refusal::Start));
+    members[3].hear(blocks(&[&true_one]));
+    assert_eq!(members[3].height(), 2);
+}
+
+#[test]
+fn a_sealer_whom_enough_electors_replace_stops_and_so_does_one_that_voted_for_another() {
+    let mut members = Member::founders();
+    for at in [1, 2, 3] {
+        members[at].vote(1);
+    }
+    let logs = [1, 2].map(|at| members[at].log());
+    logs.into_iter().for_each(|log| drop(members[0].learn(log)));
+    assert!(!members[0].tick(0).is_empty(), "two of three are too few");
+    let log = members[3].log();
+    members[0].learn(log);
+    assert!(members[0].tick(5_000).is_empty());
+    // The new sealer seals; then it votes for somebody else, which binds it.
+    share(&mut members);
+    let effects = members[1].tick(6_000);
+    assert_eq!(members[1].group.chain().rank().epoch, Epoch(1));
+    carry(&mut members, effects);
+    members[1].note();
+    assert!(!members[1].tick(7_000).is_empty());
+    members[1].vote(2);
+    assert!(members[1].tick(9_000).is_empty());
 }
