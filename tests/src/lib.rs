@@ -4,12 +4,18 @@
 //! - [`world`] — a relay, nodes, and what they say about themselves
 //! - [`coins`] — a Bitcoin chain with coins for wallets, and servers that lie about it
 //! - [`attacker`] — a raw websocket that knows the protocol and keeps to none of it
+//! - [`chain`] — a regtest chain that tests command: a devnet, or a bitcoind that the environment names
+//! - [`proxy`] — a server between a node and an Esplora server that lies
+//! - [`swaps`] — two nodes that swap
 //! - [`pty`] — a person at a terminal
 //! - [`measure`] — clocks and tables for the benchmarks
 
 pub mod attacker;
+pub mod chain;
 pub mod coins;
 pub mod measure;
 pub mod process;
+pub mod proxy;
 pub mod pty;
+pub mod swaps;
 pub mod world;
