@@ -124,6 +124,8 @@ pub(crate) struct World {
     pub(crate) returned: usize,
     pub(crate) crashes: usize,
     pub(crate) refused: usize,
+    /// How many sets of voters have ended, in all runs together.
+    pub(crate) joined: u64,
 }
 
 fn keypair(number: usize) -> Keypair {
@@ -166,6 +168,7 @@ impl World {
             returned: 0,
             crashes: 0,
             refused: 0,
+            joined: 0,
         };
         for (number, keypair) in keypairs.into_iter().enumerate() {
             world.nodes.push(Node { keypair, disk: Disk::default(), live: None, moved_ms: 0, height: 0 });

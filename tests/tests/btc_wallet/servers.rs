@@ -134,7 +134,8 @@ fn forged_confirmations_do_not_count() {
     let tip = ask(coins.devnet.address(), "/blocks/tip/hash").1;
     let height = ask(coins.devnet.address(), "/blocks/tip/height").1;
     let proof = format!("{{\"block_height\":{height},\"merkle\":[],\"pos\":0}}");
-    let status = format!("{{\"confirmed\":true,\"block_height\":{height},\"block_hash\":\"{tip}\",\"block_time\":1700000000}}");
+    let status =
+        format!("{{\"confirmed\":true,\"block_height\":{height},\"block_hash\":\"{tip}\",\"block_time\":1700000000}}");
     let liar = Liar::start(coins.devnet.address(), move |asked, _| match asked {
         asked if asked.ends_with("/status") => Lie::Say(200, status.clone()),
         asked if asked.ends_with("/merkle-proof") => Lie::Say(200, proof.clone()),
@@ -144,7 +145,9 @@ fn forged_confirmations_do_not_count() {
     command.args(coins.args_at(&["btc-transfer", "--confirmations", "1"], &liar.url));
     let mut transfer = side_tests::process::Process::start("btc-transfer", command);
     transfer.expect("fee");
-    side_tests::process::eventually("the lie is noticed", || transfer.stderr().contains("does not prove it").then_some(()));
+    side_tests::process::eventually("the lie is noticed", || {
+        transfer.stderr().contains("does not prove it").then_some(())
+    });
     assert!(transfer.runs() && !transfer.stdout().iter().any(|line| line.contains("1 of 1")), "{}", transfer.report());
     // A true one does.
     liar.lie(|_, _| Lie::Truth);
