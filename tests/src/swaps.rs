@@ -56,6 +56,15 @@ impl Party {
         self.desk = Desk::open(&self.home, self.places.clone()).expect("a desk");
     }
 
+    /// Asks other servers from now on.
+    ///
+    /// # Panics
+    /// If the swaps cannot be read back.
+    pub fn ask(&mut self, place: &ChainPlace) {
+        self.places = vec![place.clone()];
+        self.restart();
+    }
+
     /// The folder of this node's Bitcoin things.
     pub fn folder(&self) -> std::path::PathBuf {
         self.home.btc_folder()

@@ -164,24 +164,26 @@ struct Bare {
     preimage: Preimage,
     claim: SpendKey,
     refund: SpendKey,
+    timeout: u32,
 }
 
-const TIMEOUT: u32 = 400;
+/// Blocks to the timeout of a bare lock.
+const BLOCKS: u32 = 300;
 
 async fn bare(chain: &Chain, pair: &Pair, kind: LockKind, claim: u8) -> Bare {
     let (claim, refund) = (SpendKey::from_bytes([claim; 32]).unwrap(), SpendKey::from_bytes([2; 32]).unwrap());
     let preimage = Preimage::from_bytes([3; 32]);
-    let tip = height(TIMEOUT);
-    let terms =
-        Terms::new(ChainId::REGTEST, kind, AMOUNT, preimage.payment_hash(), claim.public(), refund.public(), tip);
+    let server = side_node::btc::esplora::Esplora::new(chain.url()).unwrap();
+    let timeout = server.tip().await.unwrap().height + BLOCKS;
+    let (hash, at) = (preimage.payment_hash(), height(timeout));
+    let terms = Terms::new(ChainId::REGTEST, kind, AMOUNT, hash, claim.public(), refund.public(), at);
     let lock = LockScript::new(&terms.unwrap()).unwrap();
     let script = lock.script_pubkey().to_owned();
     let txid = pair.payer.pay(chain, &pair.place, script.clone(), AMOUNT).await;
-    let server = side_node::btc::esplora::Esplora::new(chain.url()).unwrap();
     let tx = server.tx(&txid).await.unwrap().unwrap();
     let vout = tx.output.iter().position(|output| output.script_pubkey == script).unwrap();
     chain.mine(1).await;
-    Bare { lock, outpoint: OutPoint::new(txid, vout as u32), preimage, claim, refund }
+    Bare { lock, outpoint: OutPoint::new(txid, vout as u32), preimage, claim, refund, timeout }
 }
 
 fn height(height: u32) -> Height {
@@ -253,8 +255,8 @@ async fn an_early_refund_is_not_made_and_not_taken() {
     let pair = Pair::plain(&chain).await;
     for kind in KINDS {
         let bare = bare(&chain, &pair, kind, 1).await;
-        assert!(bare.plan(TIMEOUT - 1).refund(&bare.refund).is_err());
-        let early = bare.plan(TIMEOUT).refund(&bare.refund).unwrap().transaction;
+        assert!(bare.plan(bare.timeout - 1).refund(&bare.refund).is_err());
+        let early = bare.plan(bare.timeout).refund(&bare.refund).unwrap().transaction;
         let refused = chain.submit(&early).await.unwrap_err();
         assert!(refused.contains("non-final"), "{refused}");
     }

@@ -75,3 +75,20 @@ async fn headers_are_fetched_once_and_only_the_new_ones_after_a_restart() {
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
     assert_eq!(pair.finish(&chain, &id).await, (Outcome::Claimed, Outcome::Claimed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_devnet_that_was_started_afresh_is_followed() {
+    let (old, new) = (Chain::devnet().await, Chain::devnet().await);
+    old.mine(80).await;
+    let mut pair = Pair::plain(&old).await;
+    let height = pair.payer.desk.tip(&pair.place, |_| {}).await.unwrap().to_consensus_u32();
+    let place = side_node::btc::swaps::ChainPlace { servers: vec![new.url().to_owned()], ..pair.place.clone() };
+    pair.payer.ask(&place);
+    let fresh = pair.payer.desk.tip(&place, |_| {}).await.unwrap().to_consensus_u32();
+    assert!(fresh < height, "{fresh} {height}");
+    pair.payer.fill(&new, &place).await;
+    pair.payee.ask(&place);
+    pair.place = place;
+    let id = pair.lock(&new, LockKind::Taproot).await;
+    assert_eq!(pair.finish(&new, &id).await, (Outcome::Claimed, Outcome::Claimed));
+}

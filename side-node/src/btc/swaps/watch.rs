@@ -144,8 +144,15 @@ impl ChainWatch {
     /// # Errors
     /// [`StorageError`] if headers cannot be saved.
     pub async fn follow(&self, progress: impl Fn(CatchUp) + Sync) -> Result<bool, StorageError> {
-        let walks = self.servers.iter().map(|server| self.walk(server, &progress));
-        let walked = join_all(walks).await;
+        let mut walked = join_all(self.servers.iter().map(|server| self.walk(server, &progress))).await;
+        if self.network == Network::Regtest && is_another_chain(&walked) {
+            tracing::warn!("no server has the chain that was known: a devnet was started afresh; beginning anew");
+            HeaderStore::open(&self.folder)?.forget_headers()?;
+            let rules = self.chain().rules().clone();
+            *self.chain() = HeaderChain::new(rules);
+            self.proofs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            walked = join_all(self.servers.iter().map(|server| self.walk(server, &progress))).await;
+        }
         let mut standings = Vec::with_capacity(walked.len());
         for walk in walked {
             match walk {
@@ -401,6 +408,15 @@ impl ChainWatch {
         }
         first.map_or(Ok(()), Err)
     }
+}
+
+/// Whether nobody has the chain that was known, and somebody has another one. Work counts for nothing on regtest, where anybody mines.
+fn is_another_chain(walked: &[Result<Standing, Trouble>]) -> bool {
+    let has_it = |walk: &Result<Standing, Trouble>| matches!(walk, Ok(Standing::OnChain { .. }));
+    let has_another = |walk: &Result<Standing, Trouble>| {
+        matches!(walk, Ok(Standing::OnFork { .. }) | Err(Trouble::Sync(SyncError::Unrelated)))
+    };
+    !walked.iter().any(has_it) && walked.iter().any(has_another)
 }
 
 /// Every output at the lock's script, with what spends it; those in blocks first.
