@@ -54,7 +54,8 @@ pub fn run(globals: &Globals, args: HistoryArgs) -> Result<(), CommandError> {
         for entry in &history {
             let _ = writeln!(out, "{}", line(entry, args.full));
         }
-        let _ = writeln!(out, "{total} transactions on {}, block {}", session.network(), wallet.height());
+        let noun = if total == 1 { "transaction" } else { "transactions" };
+        let _ = writeln!(out, "{total} {noun} on {}, block {}", session.network(), wallet.height());
         out
     })
 }
