@@ -242,7 +242,7 @@ async fn what_cannot_be_is_refused_and_the_wallet_stays_as_it_was() {
     let chain = Arc::new(Mutex::new(chain));
     test.sync(&serve(Arc::clone(&chain)).await).await.unwrap();
 
-    // Another script's transaction, more than all bitcoin, an id that is not the transaction's, a block that is none.
+    // Another script, more than all bitcoin, an id that is not the transaction's, a block that is none; and a good transaction of somebody else.
     let other = {
         let chain = chain.lock().unwrap();
         chain.json(&chain.txs[0].1, Some(3))
@@ -253,8 +253,13 @@ async fn what_cannot_be_is_refused_and_the_wallet_stays_as_it_was() {
         |honest| honest.replace(r#""locktime":0"#, r#""locktime":1"#),
         |honest| honest.replace(r#""block_height":3,"#, ""),
     ];
-    for lie in lies {
-        let (held, said) = (Arc::clone(&chain), format!("[{}]", lie(&other)));
+    let theirs = {
+        let mut elsewhere = Chain { tip: 10, ..Chain::default() };
+        elsewhere.pay(&TestWallet::new().addresses(1)[0], 5_000, Some(3));
+        elsewhere.json(&elsewhere.txs[0].1, Some(3))
+    };
+    for lie in lies.map(|lie| lie(&other)).into_iter().chain([theirs]) {
+        let (held, said) = (Arc::clone(&chain), format!("[{lie}]"));
         let server = Fake::start(move |asked, _| match asked.starts_with("GET /scripthash/") {
             true => Reply::ok(said.clone()),
             false => held.lock().unwrap().answer(asked),
