@@ -26,8 +26,8 @@ pub const SYNC_GAP: u32 = 2;
 const PAGE: usize = 25;
 /// Most pages of one script that are read: 10,000 transactions. A script with more is no address of a person's wallet.
 const MAX_PAGES: usize = 400;
-/// Most scripts of one keychain that a server can make us ask for.
-const MAX_SCRIPTS: u32 = 200_000;
+/// Most scripts of one keychain that a server can make us ask for: several times what a busy wallet uses, and minutes, not days, of a liar's answers.
+const MAX_SCRIPTS: u32 = 50_000;
 /// Most bytes of transactions that one scan may bring: 512 MiB, far more than any wallet of a person has.
 const MAX_BYTES: usize = 512 << 20;
 /// Depths below the tip at which a block is remembered: where a later reorg left the chain is then found near its place.
