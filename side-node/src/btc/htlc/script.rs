@@ -17,7 +17,7 @@
 //!
 //! NOBODY is BIP341's point `H`, whose discrete logarithm nobody knows, plus `t * G` with `t` the tagged hash of the terms' id. Whoever has
 //! the terms can recompute it and so knows that no key path exists; whoever has not cannot tell the output from any other. A cooperative key path
-//! (a MuSig2 key of both parties in NOBODY's place) would be a further [`LockKind`](super::terms::LockKind): leaves, weights of these
+//! (a MuSig2 key of both parties in NOBODY's place) would be a further [`LockKind`]: leaves, weights of these
 //! branches and recognition stay as they are.
 
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! The task that watches a running node's swaps.
 //!
-//! It owns the [`Desk`]. Every so often ([`BtcSettings::poll`]) it takes in what the group says, looks at the chains of all open swaps, and does what is due. A
+//! It owns the [`Desk`]. Every so often ([`poll`](crate::btc::settings::BtcSettings::poll)) it takes in what the group says, looks at the chains of all open swaps, and does what is due. A
 //! server that fails costs a pause that grows; it never stops the node. Without swaps it does nothing but look into the group's history.
 
 use std::collections::HashSet;

@@ -1,9 +1,9 @@
 //! A wallet: taproot addresses from a seed (BIP 39, BIP 86), its transactions, and payments from it.
 //!
 //! - [`WalletPlace`] — where it lies; [`Wallet::open`] takes its lock
-//! - [`pay`] — building and signing a payment, holding it fast before it is sent, replacing it by one with a higher fee
-//! - [`view`] — balance and history as people and programs see them
-//! - [`store`] — the database, with the outbox
+//! - `pay` — building and signing a payment, holding it fast before it is sent, replacing it by one with a higher fee
+//! - `view` — balance and history as people and programs see them
+//! - `store` — the database, with the outbox
 //!
 //! ```text
 //! open ─► pay ─► commit (durable: outbox) ─► close ─► broadcast ─► … sync: confirmed? buried? sent again?
