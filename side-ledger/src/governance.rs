@@ -42,6 +42,8 @@ pub struct Electorate {
     /// The voters that were not sealers when the set began, ascending; all voters if that would be nobody. A sealer neither confirms itself nor
     /// keeps the others from replacing it.
     pub electors: Vec<AuthorId>,
+    /// How many of the voters have to hold a block for it to stay: more than two thirds.
+    pub quorum: usize,
     /// How many of the electors it takes: more than two thirds of the voters, or all electors where these are fewer.
     pub needed: usize,
 }
@@ -53,8 +55,9 @@ impl Electorate {
         if electors.is_empty() {
             electors.clone_from(&voters);
         }
-        let needed = two_thirds(voters.len()).min(electors.len());
-        Self { set, voters, electors, needed }
+        let quorum = two_thirds(voters.len());
+        let needed = quorum.min(electors.len());
+        Self { set, voters, electors, quorum, needed }
     }
 
     /// Whether this key is an elector.
@@ -322,11 +325,13 @@ impl Governance {
         self.pending.get(key).copied().unwrap_or_else(|| self.voters.contains(key))
     }
 
-    /// The change that the next close carries out: the first by key that leaves the set with a voter and not too many.
+    /// The change that the next close carries out: the first by key that leaves the set with a voter and not too many, those who leave before those who
+    /// come, so that a sealer that failed does not stay while others join.
     fn next_change(&self) -> Option<(AuthorId, bool)> {
         let count = self.voters.len();
         let fits = |voter: bool| if voter { count < MAX_VOTERS } else { count > 1 };
-        self.pending.iter().map(|(key, voter)| (*key, *voter)).find(|(_, voter)| fits(*voter))
+        let pending = |come: bool| self.pending.iter().filter(move |(_, voter)| **voter == come);
+        pending(false).chain(pending(true)).map(|(key, voter)| (*key, *voter)).find(|(_, voter)| fits(*voter))
     }
 
     fn next_count(&self) -> usize {

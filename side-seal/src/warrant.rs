@@ -27,7 +27,7 @@ pub const MAX_VOTE_BYTES: usize = 4096;
 pub struct Warrant {
     /// The votes that an epoch starts from: encoded changes, in the order of their voters' keys.
     pub votes: Vec<Bytes>,
-    /// The words of electors of the set before that they hold its last block, in the order of their keys.
+    /// The words of voters of the set before that they hold its last block, in the order of their keys.
     pub holds: Vec<Hold>,
 }
 
@@ -116,17 +116,17 @@ impl Warrant {
             .ok_or(WarrantFault::TooFew { found: self.votes.len(), needed: electorate.needed })
     }
 
-    /// Checks the words: all of electors of the set that ended, each once, that they hold its last block, and enough of them.
+    /// Checks the words: all of voters of the set that ended, each once, that they hold its last block, and more than two thirds of them.
     pub fn check_holds(&self, electorate: &Electorate, rank: Rank, block: BlockId) -> Result<(), WarrantFault> {
         if self.holds.iter().any(|hold| (hold.rank, hold.block) != (rank, block)) {
             return Err(WarrantFault::OtherBlock);
         }
-        if !self.holds.iter().all(|hold| electorate.elects(&hold.voter))
+        if !self.holds.iter().all(|hold| electorate.voters.binary_search(&hold.voter).is_ok())
             || !self.holds.windows(2).all(|pair| pair[0].voter < pair[1].voter)
         {
             return Err(WarrantFault::Elector);
         }
-        let (found, needed) = (self.holds.len(), electorate.needed);
+        let (found, needed) = (self.holds.len(), electorate.quorum);
         if found < needed { Err(WarrantFault::TooFew { found, needed }) } else { Ok(()) }
     }
 }

@@ -10,7 +10,7 @@
 //! Rules:
 //! - Blocks rank by (recovery, set, epoch, height). The chain follows the highest rank whose every block is good.
 //! - A block of a further epoch brings the votes it starts from and continues from the block that follows from them ([`crate::warrant::start`]).
-//! - Epochs go on across sets. A set is in force until the first block of the next; that one brings the words of electors of the set in force that they hold its
+//! - Epochs go on across sets. A set is in force until the first block of the next; that one brings the words of voters of the set in force that they hold its
 //!   last block, or begins an epoch that they voted for: or a sealer whom the others are replacing could end the set on its own and outrank them.
 //! - A voter that has voted for an epoch gives its word for no block of a lower one. It follows the chain all the same.
 //! - Of a sealer that sealed one rank twice nothing more of that epoch is taken.
@@ -299,12 +299,10 @@ impl Leader {
         sealed.electorate.voters.iter().filter(|voter| self.holds_at(group, voter, height)).count()
     }
 
-    /// Whether the block at this height is held by as many electors as decide about the sealer: no switch by honest voters drops it any more.
+    /// Whether more than two thirds of the voters hold the block at this height: no switch by honest voters drops it any more.
     pub fn is_held(&self, group: &Group, height: Height) -> bool {
-        group.chain().at(height).is_some_and(|sealed| {
-            let electors = sealed.electorate.electors.iter();
-            electors.filter(|voter| self.holds_at(group, voter, height)).count() >= sealed.electorate.needed
-        })
+        let quorum = group.chain().at(height).map(|sealed| sealed.electorate.quorum);
+        quorum.is_some_and(|quorum| self.holders(group, height) >= quorum)
     }
 
     /// Who seals and who decides about it.

@@ -115,12 +115,16 @@ impl Leader {
                 lost.insert(voter);
             }
         }
+        if lost.contains(&sealer) {
+            // The sealer to be has voted for a higher epoch, and will not begin this one.
+            return None;
+        }
         let open = electorate.electors.iter().filter(|key| alike.contains(*key) || !lost.contains(*key)).count();
         let have = electorate.electors.iter().filter(|key| alike.contains(*key)).count();
         (alike.contains(&me) && open >= electorate.needed).then_some(have)
     }
 
-    /// Whether the sealer should write `set.close` now: changes of the voters are pending, and enough electors are there to confirm the set's last
+    /// Whether the sealer should write `set.close` now: changes of the voters are pending, and enough of them are there to confirm the set's last
     /// block. Without them the next set could not begin.
     pub fn wants_close(&self, group: &Group) -> bool {
         let (chain, governance) = (group.chain(), group.chain().governance());
@@ -129,11 +133,11 @@ impl Leader {
             self.holds.get(*voter).is_some_and(|hold| hold.rank.height.0 + NEAR >= chain.height().0.max(1))
         };
         let electorate = in_force(group);
-        let present = electorate.electors.iter().filter(near).count();
+        let present = electorate.voters.iter().filter(near).count();
         mine && self.may_seal
             && !governance.pending.is_empty()
             && electorate.set == governance.set
-            && present >= electorate.needed
+            && present >= electorate.quorum
     }
 
     fn me(&self) -> Option<AuthorId> {
@@ -146,10 +150,10 @@ impl Leader {
         let Some(last) = chain.tip().filter(|tip| tip.block.set < chain.governance().set) else {
             return Some(Vec::new());
         };
-        let electors = last.electorate.electors.iter();
+        let voters = last.electorate.voters.iter();
         let holds: Vec<Hold> =
-            electors.filter_map(|key| self.holds.get(key)).filter(|hold| hold.block == last.id).copied().collect();
-        (holds.len() >= last.electorate.needed).then_some(holds)
+            voters.filter_map(|key| self.holds.get(key)).filter(|hold| hold.block == last.id).copied().collect();
+        (holds.len() >= last.electorate.quorum).then_some(holds)
     }
 
     /// Enough electors want somebody else.
