@@ -389,7 +389,7 @@ impl Desk {
                     let watch = self.watch(&deal.places[leg]).await?;
                     let txid = tx.compute_txid();
                     if let Err(error) = watch.broadcast(&tx).await {
-                        tracing::debug!(swap = %deal.id(), %txid, %error, "no server took a transaction");
+                        tracing::info!(swap = %deal.id(), %txid, %error, "no server took a transaction");
                         round.refused.push((txid, error.to_string()));
                     }
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bitcoin::absolute::Height;
 use bitcoin::{Script, Transaction, Txid};
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::database::StorageError;
 use super::headers::HeaderStore;
@@ -169,6 +169,8 @@ impl ChainWatch {
     async fn walk(&self, server: &Esplora, progress: &(impl Fn(CatchUp) + Sync)) -> Result<Standing, Trouble> {
         let mut unsaved: Option<u32> = None;
         let mut restarts = 0;
+        // Whoever shows new headers may go on; a server that only takes its time must not hold the others up.
+        let mut deadline = Instant::now() + SERVER_PATIENCE;
         let ended = 'anew: loop {
             let mut walk = HeaderSync::default();
             loop {
@@ -176,13 +178,14 @@ impl ChainWatch {
                     Next::Done(standing) => break 'anew Ok(standing),
                     Next::Ask(ask) => ask,
                 };
-                let answer = match timeout(SERVER_PATIENCE, answer(server, ask)).await {
+                let answer = match timeout_at(deadline, answer(server, ask)).await {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(error)) => break 'anew Err(error),
                     Err(_) => break 'anew Err(Trouble::Slow),
                 };
                 let taken = walk.take(&mut self.chain(), answer);
                 for adopted in walk.take_adopted() {
+                    deadline = Instant::now() + SERVER_PATIENCE;
                     unsaved = Some(unsaved.map_or(adopted.from, |from| from.min(adopted.from)));
                     if adopted.replaced > 0 {
                         tracing::info!(network = %self.network, from = adopted.from, blocks = adopted.replaced, "the chain was reorganised");

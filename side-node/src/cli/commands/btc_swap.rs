@@ -63,9 +63,12 @@ pub fn run(globals: &Globals, args: BtcSwapArgs) -> Result<(), CommandError> {
     };
     let places = [place("a", &args.first), place("b", &args.second)];
     let chain = ChainArgs {
-        network: Some(crate::btc::network::Network::Regtest),
-        esplora: vec![args.first.clone()],
-        ..ChainArgs::default()
+        chain: super::btc::ChainArgs {
+            network: Some(crate::btc::network::Network::Regtest),
+            esplora: vec![args.first.clone()],
+            real_money: false,
+        },
+        label: None,
     };
     let mut dave = Party::open(globals, &args.initiator, &chain, &places)?;
     let mut sammy = Party::open(globals, &args.follower, &chain, &places)?;

@@ -26,7 +26,7 @@ pub struct ListArgs {
 
 /// Runs `htlc list`.
 pub fn run(globals: &Globals, args: ListArgs) -> Result<(), CommandError> {
-    let session = Session::new(globals, &args.name, &ChainArgs { real_money: true, ..ChainArgs::default() })?;
+    let session = Session::new(globals, &args.name, &ChainArgs::to_read())?;
     let desk = session.desk()?;
     let traffic = block_on(async { session.link().traffic().await })?;
     let known = desk.all(false).map_err(|e| session.error(e))?;

@@ -16,25 +16,26 @@ mod session;
 use clap::{Args, Subcommand};
 
 pub(super) use self::session::{Session, block_on, progress, report};
-use crate::btc::network::Network;
 use crate::cli::Globals;
 use crate::error::CommandError;
 
 /// Where the chain is.
 #[derive(Debug, Clone, Default, Args)]
+#[group(id = "swap_chain")]
 pub struct ChainArgs {
-    /// The network: mutinynet, signet, testnet4, regtest (a devnet) or bitcoin [env: SIDE_BTC_NETWORK] [default: config.toml, mutinynet]
-    #[arg(long, value_name = "NETWORK")]
-    pub network: Option<Network>,
-    /// The Esplora server; several times for several servers, which must agree [env: SIDE_BTC_ESPLORA] [default: config.toml, the network's own]
-    #[arg(long, value_name = "URL")]
-    pub esplora: Vec<String>,
+    /// Network and servers; several servers must agree.
+    #[command(flatten)]
+    pub chain: super::btc::ChainArgs,
     /// Tells local chains apart, where there are several: a word that both parties use
     #[arg(long, value_name = "WORD")]
     pub label: Option<String>,
-    /// Yes, this is real money: needed for the network bitcoin
-    #[arg(long)]
-    pub real_money: bool,
+}
+
+impl ChainArgs {
+    /// For commands that ask no server and only read: nobody has to confirm anything.
+    fn to_read() -> Self {
+        Self { chain: super::btc::ChainArgs { real_money: true, ..Default::default() }, label: None }
+    }
 }
 
 /// Arguments of `htlc`.

@@ -58,10 +58,10 @@ impl Session {
         let root = globals.root()?;
         let home = root.node(name.as_str());
         home.require()?;
-        let flags = Layer { network: chain.network, esplora: chain.esplora.clone(), ..Layer::default() };
+        let flags = Layer { network: chain.chain.network, esplora: chain.chain.esplora.clone(), ..Layer::default() };
         let environment = Layer::from_environment(|name| std::env::var(name).ok())?;
         let file = ConfigFile::load(&home.config_file())?.bitcoin;
-        let settings = BtcSettings::resolve(&[flags, environment, file], chain.real_money)?;
+        let settings = BtcSettings::resolve(&[flags, environment, file], chain.chain.real_money)?;
         let chain = match &chain.label {
             Some(label) => format!("{}:{label}", settings.network),
             None => settings.network.to_string(),

@@ -23,7 +23,7 @@ pub struct ShowArgs {
 
 /// Runs `htlc show`.
 pub fn run(globals: &Globals, args: ShowArgs) -> Result<(), CommandError> {
-    let session = Session::new(globals, &args.name, &ChainArgs { real_money: true, ..ChainArgs::default() })?;
+    let session = Session::new(globals, &args.name, &ChainArgs::to_read())?;
     let desk = session.desk()?;
     let deal = session.find(&desk, &args.id)?;
     let notices = desk.notices(&deal.id()).map_err(|e| session.error(e))?;
