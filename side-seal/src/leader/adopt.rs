@@ -182,7 +182,11 @@ impl Leader {
             let Some(signed) = self.tree.get(id) else { break };
             let parent = group.chain().height();
             let refusal = match self.judge(group, parent, signed) {
-                Err(Doubt::Missing(_)) => break,
+                Err(Doubt::Missing(want)) => {
+                    // It was taken in beside the chain, where its votes were not looked at.
+                    effects.push(Effect::Ask(Message::Ask { want, have: self.locator(group) }));
+                    break;
+                }
                 Err(Doubt::Bad(refusal)) => refusal,
                 Ok(switch) => match group.accept(signed.block(), switch.as_ref()) {
                     Ok(_) => {

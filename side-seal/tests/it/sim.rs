@@ -92,3 +92,9 @@ fn the_same_seed_gives_the_same_trace() {
     assert_eq!((one.trace(), one.events()), (other.trace(), other.events()));
     assert_ne!(one.trace(), play(Plan { seed: 2, ..plan }).trace());
 }
+
+/// A node that had taken the new sealer's first block in beside its chain never asked for a block that its votes name.
+#[test]
+fn a_straggler_asks_for_what_votes_name_seed_124() {
+    play(plan(124, Evil::Equivocates));
+}
