@@ -270,3 +270,39 @@ async fn an_early_order_to_refund_is_refused_with_the_height() {
     let refused = pair.payer.desk.order(&id, Command::Refund).await.unwrap_err().to_string();
     assert!(refused.contains(&pair.timeout(&id).to_string()), "{refused}");
 }
+
+/// carol pays dave for a preimage that sammy knows, and dave pays sammy for it: what dave learns from the one swap opens the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preimage_learnt_in_one_swap_opens_the_other() {
+    use side_node::btc::htlc::swap::Role;
+    use side_node::btc::swaps::{NewOffer, Round};
+    use side_tests::swaps::Party;
+
+    let chain = Chain::start().await;
+    let mut pair = Pair::plain(&chain).await;
+    let place = pair.place.clone();
+    let mut carol = Party::new("carol", std::slice::from_ref(&place));
+    carol.fill(&chain, &place).await;
+    let onward = pair.agree_for(LockKind::Taproot, 60).await;
+    let payment_hash = pair.payer.deal(&onward).payment_hash();
+    let new = NewOffer { role: Role::Payee, kind: LockKind::P2wsh, amount: AMOUNT, blocks: 140, payment_hash };
+    let inward = pair.payer.desk.offer(&place, new, carol.me.clone()).await.unwrap().id();
+    let offer = pair.payer.letters(&carol);
+    carol.desk.accept(&offer.offers()[0], vec![place.clone()]).await.unwrap();
+    let answer = carol.letters(&pair.payer);
+    pair.payer.desk.take_in(&answer, &mut Round::default()).await.unwrap();
+
+    carol.desk.fund(&inward, Some(FeeRate::from_sat_per_kwu(500))).await.unwrap();
+    chain.mine(2).await;
+    pair.payer.round().await;
+    assert!(pair.payer.deal(&inward).legs()[0].preimage().is_none(), "dave waits for it");
+    pair.fund(&onward).await;
+    assert_eq!(pair.finish(&chain, &onward).await, (Outcome::Claimed, Outcome::Claimed));
+    for _ in 0..20 {
+        pair.payer.round().await;
+        carol.round().await;
+        chain.mine(1).await;
+    }
+    assert_eq!(pair.payer.stage(&inward), Stage::Done(Outcome::Claimed));
+    assert_eq!(carol.stage(&inward), Stage::Done(Outcome::Claimed));
+}
