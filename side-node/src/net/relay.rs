@@ -10,7 +10,7 @@ use bft_json_crdt::sync::{Action, Message, SessionLimits, SyncSession};
 use bytes::Bytes;
 use side_ledger::Genesis;
 use side_watcher::client::{ClientConfig, ConnectionId, Event, RelayClient, SendError};
-use side_watcher::protocol::{GroupReply, HelloGroup};
+use side_watcher::protocol::{GroupReply, HelloGroup, Lane};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -173,7 +173,9 @@ impl RelayLink {
                 tracing::info!(?code, text = %printable(&text), "the relay says");
                 Digested::default()
             }
-            Event::Message { connection, message, .. } => self.receive(connection, &message, core),
+            Event::Message { connection, lane: Lane::Sync, message, .. } => self.receive(connection, &message, core),
+            // Not wired in yet.
+            Event::Message { .. } => Digested::default(),
         }
     }
 
@@ -236,7 +238,7 @@ impl RelayLink {
                 break;
             }
             let Some(message) = session.sync.poll_send(core.replica()) else { break };
-            match client.try_send(session.connection, document, message.encode().into()) {
+            match client.try_send(session.connection, document, Lane::Sync, message.encode().into()) {
                 Ok(()) => {}
                 Err(SendError::Full | SendError::Stopped) => {
                     // Cannot be: there was room, and we are the only sender. Beginning anew loses nothing.

@@ -222,10 +222,12 @@ async fn read(
                 Ok(_) => continue,
                 Err(_) => return Ok(Disconnect::Protocol("malformed control message")),
             }
-        } else if let Some(&group) = channels.get(&channel) {
-            Event::Message { connection, group, message: payload }
         } else {
-            return Ok(Disconnect::Protocol("message on a channel that was not opened"));
+            let lane = channel.lane().and_then(|(number, lane)| Some((*channels.get(&number)?, lane)));
+            let Some((group, lane)) = lane else {
+                return Ok(Disconnect::Protocol("message on a channel that was not opened"));
+            };
+            Event::Message { connection, group, lane, message: payload }
         };
         events.send(event).await.map_err(|_| Gone)?;
         // The relay was not silent while the caller took its time.
@@ -286,7 +288,8 @@ async fn write_batch(
     for outgoing in batch.drain(..) {
         let Some(channel) = numbers.get(&outgoing.group) else { continue };
         if outgoing.connection == connection {
-            sink.feed(Message::Binary(channel.envelope(&outgoing.message))).await?;
+            let frame = channel.on(outgoing.lane).envelope(&outgoing.message);
+            sink.feed(Message::Binary(frame)).await?;
             fed = true;
         }
     }

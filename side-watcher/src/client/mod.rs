@@ -1,12 +1,12 @@
 //! A relay's client: one task that keeps a connection to one relay, for as long as its handle lives.
 //!
-//! It carries sync messages of any number of groups and knows nothing of what is in them: whoever holds the replica runs a sync session for
-//! each connection and group. It reconnects with a jittered, capped backoff and never gives up, since a relay that is away may come
-//! back; a new connection has a new [`ConnectionId`], and messages that belong to an older one are dropped, because a sync session starts
+//! It carries the messages of any number of groups, each on its [`Lane`], and knows nothing of what is in them: whoever holds the group runs a
+//! session for each connection and lane. It reconnects with a jittered, capped backoff and never gives up, since a relay that is away may come
+//! back; a new connection has a new [`ConnectionId`], and messages that belong to an older one are dropped, because a session starts
 //! anew with its connection.
 //!
 //! ```text
-//! caller ──send(connection, group, message)──▶ bounded queue ──▶ ┌────────────┐ ◀──▶ relay
+//! caller ──send(connection, group, lane, m)──▶ bounded queue ──▶ ┌────────────┐ ◀──▶ relay
 //! caller ◀──Event: Connected, Message, …──── bounded queue ◀──── │ client task │
 //!                                                                └────────────┘
 //! ```
@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::protocol::{Carried, CloseReason, GroupReply, HelloGroup, NoticeCode, WelcomeError};
+use crate::protocol::{Carried, CloseReason, GroupReply, HelloGroup, Lane, NoticeCode, WelcomeError};
 
 pub use backoff::{BACKOFF_MAX, BACKOFF_MIN, STABLE_AFTER};
 
@@ -107,12 +107,14 @@ pub struct ConnectionId(pub u64);
 pub enum Event {
     /// The hello was accepted. A sync session of each open group starts now.
     Connected(Connected),
-    /// A sync message of an open group (docs/protocol.md, section 8), not yet decoded.
+    /// A message of an open group, not yet decoded.
     Message {
         /// The connection it came on.
         connection: ConnectionId,
         /// The group.
         group: DocumentId,
+        /// What it belongs to.
+        lane: Lane,
         /// The message.
         message: Bytes,
     },
@@ -217,6 +219,7 @@ pub enum SendError {
 pub(super) struct Outgoing {
     connection: ConnectionId,
     group: DocumentId,
+    lane: Lane,
     message: Bytes,
 }
 
@@ -239,16 +242,28 @@ impl RelayClient {
         (RelayClient { outgoing, retry: Arc::new(retry), _stop: Arc::new(stop.drop_guard()) }, events_rx)
     }
 
-    /// Queues a sync message for `group` on `connection`; waits while the queue is full. If that connection is gone by the time it would be
-    /// sent, the message is dropped: its sync session is over.
-    pub async fn send(&self, connection: ConnectionId, group: DocumentId, message: Bytes) -> Result<(), SendError> {
-        let outgoing = Outgoing { connection, group, message };
+    /// Queues a message for `group` on `connection`; waits while the queue is full. If that connection is gone by the time it would be
+    /// sent, the message is dropped: its session is over. Messages of one lane arrive in order.
+    pub async fn send(
+        &self,
+        connection: ConnectionId,
+        group: DocumentId,
+        lane: Lane,
+        message: Bytes,
+    ) -> Result<(), SendError> {
+        let outgoing = Outgoing { connection, group, lane, message };
         self.outgoing.send(outgoing).await.map_err(|_| SendError::Stopped)
     }
 
     /// Like [`RelayClient::send`], but answers [`SendError::Full`] instead of waiting.
-    pub fn try_send(&self, connection: ConnectionId, group: DocumentId, message: Bytes) -> Result<(), SendError> {
-        self.outgoing.try_send(Outgoing { connection, group, message }).map_err(|error| match error {
+    pub fn try_send(
+        &self,
+        connection: ConnectionId,
+        group: DocumentId,
+        lane: Lane,
+        message: Bytes,
+    ) -> Result<(), SendError> {
+        self.outgoing.try_send(Outgoing { connection, group, lane, message }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Full,
             mpsc::error::TrySendError::Closed(_) => SendError::Stopped,
         })

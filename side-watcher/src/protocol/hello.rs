@@ -328,7 +328,7 @@ impl Welcome {
         for _ in 0..count {
             replies.push(match reader.varint()? {
                 0 => match reader.varint_u32()? {
-                    0 => return Err(DecodeError::Rule("channel 0 is no group's")),
+                    0 | Channel::NUMBERS.. => return Err(DecodeError::Rule("a group's number is from 1 to 2^30 - 1")),
                     channel => GroupReply::Open(Channel(channel)),
                 },
                 1 => GroupReply::Unknown,

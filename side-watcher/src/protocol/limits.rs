@@ -20,6 +20,13 @@ pub const MAX_GROUP_NAME_BYTES: usize = 256;
 pub const MAX_NOTICE_BYTES: usize = 512;
 /// Most bytes of a close frame's reason (RFC 6455, section 5.5: a control frame holds 125 bytes, of which the code takes 2).
 pub const MAX_CLOSE_TEXT: usize = 123;
+/// Most bytes of a message of the side lane that a relay passes on: some dozen signed addresses. A snapshot of a state does not go this way.
+pub const MAX_SIDE_BYTES: usize = 16 << 10;
+/// Messages of the side lane that a relay passes on for one connection in one group: each is copied to everybody, so they are few. One in
+/// [`SIDE_INTERVAL`], and this many at once.
+pub const SIDE_BURST: u64 = 16;
+/// See [`SIDE_BURST`].
+pub const SIDE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long either end waits for the websocket handshake and the hello together.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an end that has heard nothing sends a ping.

@@ -35,7 +35,7 @@ use super::quota::Rates;
 use super::{Shared, pages};
 use crate::metrics::count;
 use crate::protocol::limits::{MAX_FRAME, MAX_HELLO_BYTES};
-use crate::protocol::{Challenge, Channel, CloseReason, Control, GroupReply, Hello, HelloGroup, Welcome};
+use crate::protocol::{Challenge, Channel, CloseReason, Control, GroupReply, Hello, HelloGroup, Lane, Welcome};
 
 /// Read buffer of a websocket: acknowledgements and single changes are small, larger frames grow it.
 const READ_BUFFER: usize = 8 << 10;
@@ -317,9 +317,13 @@ async fn dispatch(frame: Bytes, peer: &Peer, groups: &HashMap<Channel, Subscript
         }
         return;
     }
-    let Some(group) = groups.get(&channel) else {
+    let lane = channel.lane().and_then(|(number, lane)| Some((groups.get(&number)?, lane)));
+    let Some((group, lane)) = lane else {
         return peer.strike("unknown-channel");
     };
+    if lane != Lane::Sync {
+        return;
+    }
     if payload.first() == Some(&ACK_TAG)
         && let Some(acked) = ack(&payload)
     {

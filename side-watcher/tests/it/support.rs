@@ -14,7 +14,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use side_ledger::{Admission, Genesis, GroupSpec, Limits as GroupLimits, Name, Sealing};
 use side_watcher::client::{ClientConfig, Connected, Disconnect, Event, RelayClient};
 use side_watcher::protocol::{
-    Carried, Challenge, Channel, CloseReason, Control, GroupReply, Hello, HelloGroup, NoticeCode,
+    Carried, Challenge, Channel, CloseReason, Control, GroupReply, Hello, HelloGroup, Lane, NoticeCode,
 };
 use side_watcher::server::{Config, Server};
 use tempfile::TempDir;
@@ -239,6 +239,7 @@ async fn drive(
                     });
                 }
                 Some(Event::Notice { code, .. }) => seen.send_modify(|seen| seen.notices.push(code)),
+                Some(Event::Message { lane: Lane::Seal | Lane::Side, .. }) => {}
                 Some(Event::Message { message, .. }) => {
                     if let Some((_, session)) = &mut session {
                         receive(session, &mut replica, &message, &seen);
@@ -261,7 +262,7 @@ async fn drive(
             });
         }
         for (connection, message) in outgoing {
-            if client.send(connection, group, message).await.is_err() {
+            if client.send(connection, group, Lane::Sync, message).await.is_err() {
                 return;
             }
         }
