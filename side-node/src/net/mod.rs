@@ -15,10 +15,12 @@
 pub mod relay;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bft_json_crdt::identity::AuthorId;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Most bytes of a message on a link, whatever the transport: a sync frame (docs/protocol.md, section 8).
 pub const MAX_MESSAGE: usize = 4 << 20;
@@ -26,6 +28,14 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// One connection to one peer about one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// A number that no link of this process has had. For transports; whoever plays links from a seed numbers them itself.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// Which conversation a message belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +76,9 @@ pub trait Outlet: Send + Sync {
     fn try_send(&self, stream: Stream, message: Bytes) -> Result<(), SendError>;
     /// Ends the connection: the peer broke a rule. The transport leaves it alone for a while; [`Event::Down`] follows.
     fn close(&self, reason: &str);
+    /// Ends the connection through nobody's fault: this side has to begin anew. The transport brings up another link as soon as it can;
+    /// [`Event::Down`] follows.
+    fn renew(&self, reason: &str);
     /// The last measured time for a message to go there and back.
     fn round_trip(&self) -> Option<Duration> {
         None
@@ -104,4 +117,27 @@ pub enum Event {
         /// Why, for people to read.
         reason: String,
     },
+    /// Something that people want to know: a way that was asked for is not to be had, or is back. Nothing about each attempt.
+    Notice(String),
+}
+
+/// A way to another node that a transport tries and that does not stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// By which transport: `relay` or `direct`.
+    pub transport: String,
+    /// Where, for people to read.
+    pub address: String,
+    /// The key that should be there, if it is known.
+    pub key: Option<String>,
+    /// Why there is no link; nothing while the first attempt runs.
+    pub problem: Option<String>,
+}
+
+/// A transport that runs for one group. Dropping it ends it; its events stop.
+pub trait Transport: Send + Sync {
+    /// Whether a first attempt is still under way: whoever stops the node waits for it for a moment, so that what was just written goes out.
+    fn is_trying(&self) -> bool;
+    /// The ways that are tried and do not stand.
+    fn attempts(&self) -> Vec<Attempt>;
 }
