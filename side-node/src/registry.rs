@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct LocalNode {
     pub key: String,
     /// Its group's id, in hexadecimal digits.
     pub group: String,
+    /// The loopback port at which the other nodes of this root reach it. Chosen by `init`, and anew by `run` where something else has taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// A group that a local node belongs to.
@@ -72,6 +76,22 @@ impl Registry {
                 .hint("it was written by another version of Side; use that one, or another root with --home"));
         }
         Ok(registry)
+    }
+
+    /// A loopback port that is free at this moment and that no node of this root has. `None` where the system gives none.
+    pub fn free_port(&self) -> Option<u16> {
+        let taken = |port: u16| self.nodes.values().any(|node| node.port == Some(port));
+        // All are bound until one is chosen, so each try gives another port.
+        let mut tried = Vec::new();
+        for _ in 0..=self.nodes.len() {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+            let port = listener.local_addr().ok()?.port();
+            if !taken(port) {
+                return Some(port);
+            }
+            tried.push(listener);
+        }
+        None
     }
 
     /// The local name of a key.
@@ -142,13 +162,25 @@ mod tests {
         let (_folder, root) = root();
         let mut locked = LockedRegistry::open(&root).unwrap();
         locked.registry.home_group = Some("ab".into());
-        let node = LocalNode { key: "cd".into(), group: "ab".into() };
+        let node = LocalNode { key: "cd".into(), group: "ab".into(), port: Some(4001) };
         locked.registry.nodes.insert(Name::new("node1").unwrap(), node);
         locked.registry.groups.insert("ab".into(), LocalGroup { name: "g".into(), invitation: "side://".into() });
         locked.save().unwrap();
         let read = Registry::load(&root).unwrap();
         assert_eq!(read, locked.registry);
         assert_eq!(read.name_of("cd").unwrap().as_str(), "node1");
+    }
+
+    #[test]
+    fn a_free_port_is_nobodys() {
+        let mut registry = Registry::default();
+        for n in 0..50 {
+            let port = registry.free_port();
+            assert!(registry.nodes.values().all(|node| node.port != port), "{port:?}");
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap())).unwrap();
+            let node = LocalNode { key: String::new(), group: String::new(), port };
+            registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
+        }
     }
 
     #[test]
@@ -167,7 +199,7 @@ mod tests {
                 let root = root.clone();
                 std::thread::spawn(move || {
                     let mut locked = LockedRegistry::open(&root).unwrap();
-                    let node = LocalNode { key: n.to_string(), group: String::new() };
+                    let node = LocalNode { key: n.to_string(), group: String::new(), port: None };
                     locked.registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
                     locked.save().unwrap();
                 })

@@ -202,7 +202,8 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
     }
     let id = invitation.group().to_string();
     let group_name = invitation.genesis().name().to_string();
-    let node = LocalNode { key: key.author().to_string(), group: id.clone() };
+    let port = registry.registry.free_port();
+    let node = LocalNode { key: key.author().to_string(), group: id.clone(), port };
     registry.registry.nodes.insert(args.name.clone(), node);
     registry
         .registry
