@@ -120,6 +120,11 @@ impl Invitation {
         Self { secret: Some(secret), ..self }
     }
 
+    /// Without the secret: it is of use to one newcomer only.
+    pub fn without_secret(self) -> Self {
+        Self { secret: None, ..self }
+    }
+
     /// With a block to start from.
     pub fn with_checkpoint(self, checkpoint: Checkpoint) -> Result<Self, InvitationError> {
         check_checkpoint(&checkpoint)?;

@@ -6,7 +6,8 @@
 //!   .witness/KEY        how far each node's database had come (see side-store)
 //!   NAME/               one node                                       0700
 //!     config.toml
-//!     group             the invitation to its group
+//!     groups.json       the invitations to its groups, and which one is the default (see daemon::membership)
+//!     invited.json      secrets that were given to newcomers, hashed (see daemon::invited)
 //!     keys/node.key     the secret seed                           0700/0600
 //!     keys/bitcoin.seed the Bitcoin wallet's words                     0600
 //!     btc/NETWORK/      the wallet and the swaps on a network (see btc::wallet)
@@ -119,9 +120,14 @@ impl NodeHome {
         self.path.join("keys").join("node.key")
     }
 
-    /// The invitation to the node's group: what it was founded on and where its relays are.
-    pub fn group_file(&self) -> PathBuf {
-        self.path.join("group")
+    /// The invitations to the node's groups: what they were founded on and where they are reached.
+    pub fn groups_file(&self) -> PathBuf {
+        self.path.join("groups.json")
+    }
+
+    /// Secrets that were given to newcomers, hashed.
+    pub fn invited_file(&self) -> PathBuf {
+        self.path.join("invited.json")
     }
 
     /// The words of the Bitcoin wallet.

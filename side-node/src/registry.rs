@@ -11,13 +11,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use serde::{Deserialize, Serialize};
-use side_ledger::Name;
+use side_ledger::{Invitation, Name};
 
 use crate::error::CommandError;
 use crate::home::{Root, replace_file};
 
-/// The version of the registry's format that this build reads and writes.
-const VERSION: u32 = 1;
+/// The version of the registry's format that this build writes. It reads version 1 too, in which a node had one group.
+const VERSION: u32 = 2;
 /// Most bytes of a registry: thousands of nodes.
 const MAX_REGISTRY_BYTES: u64 = 4 << 20;
 
@@ -26,8 +26,8 @@ const MAX_REGISTRY_BYTES: u64 = 4 << 20;
 pub struct LocalNode {
     /// Its public key, in hexadecimal digits.
     pub key: String,
-    /// Its group's id, in hexadecimal digits.
-    pub group: String,
+    /// The ids of its groups, in hexadecimal digits, in the order in which it joined them.
+    pub groups: Vec<String>,
     /// The loopback port at which the other nodes of this root reach it. Chosen by `init`, and anew by `run` where something else has taken it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -38,8 +38,40 @@ pub struct LocalNode {
 pub struct LocalGroup {
     /// Its name.
     pub name: String,
-    /// An invitation to it: genesis and relays.
+    /// An invitation to it: genesis and addresses. Without a secret, which only one node could use.
     pub invitation: String,
+}
+
+/// A registry of version 1.
+#[derive(Deserialize)]
+struct Old {
+    home_group: Option<String>,
+    #[serde(default)]
+    nodes: BTreeMap<Name, OldNode>,
+    #[serde(default)]
+    groups: BTreeMap<String, LocalGroup>,
+}
+
+#[derive(Deserialize)]
+struct OldNode {
+    key: String,
+    group: String,
+    #[serde(default)]
+    port: Option<u16>,
+}
+
+impl From<Old> for Registry {
+    fn from(old: Old) -> Self {
+        let node = |node: OldNode| LocalNode { key: node.key, groups: vec![node.group], port: node.port };
+        let nodes = old.nodes.into_iter().map(|(name, old)| (name, node(old))).collect();
+        Self { version: VERSION, home_group: old.home_group, nodes, groups: old.groups }
+    }
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// The registry's contents.
@@ -70,12 +102,39 @@ impl Registry {
             Ok(_) => {}
         }
         let text = fs::read_to_string(&path).map_err(|e| CommandError::io(what(), &e))?;
-        let registry: Self = serde_json::from_str(&text).map_err(|e| damaged(root, e))?;
-        if registry.version != VERSION {
-            return Err(CommandError::user(format!("{} has version {}", path.display(), registry.version))
-                .hint("it was written by another version of Side; use that one, or another root with --home"));
+        let Versioned { version } = serde_json::from_str(&text).map_err(|e| damaged(root, e))?;
+        match version {
+            1 => serde_json::from_str::<Old>(&text).map(Self::from).map_err(|e| damaged(root, e)),
+            VERSION => serde_json::from_str(&text).map_err(|e| damaged(root, e)),
+            other => Err(CommandError::user(format!("{} has version {other}", path.display()))
+                .hint("it was written by another version of Side; use that one, or another root with --home")),
         }
-        Ok(registry)
+    }
+
+    /// Enters that the node `name` belongs to the group of `invitation`.
+    pub fn enter(&mut self, name: &Name, key: &str, invitation: &Invitation) {
+        let id = invitation.group().to_string();
+        let fresh = |port| LocalNode { key: key.to_owned(), groups: Vec::new(), port };
+        let port = if self.nodes.contains_key(name) { None } else { self.free_port() };
+        let node = self.nodes.entry(name.clone()).or_insert_with(|| fresh(port));
+        if !node.groups.contains(&id) {
+            node.groups.push(id.clone());
+        }
+        self.groups.entry(id).or_insert_with(|| LocalGroup {
+            name: invitation.genesis().name().to_string(),
+            invitation: invitation.clone().without_secret().to_string(),
+        });
+    }
+
+    /// Strikes out that the node `name` belongs to a group; the group too, if no other node of this root is in it.
+    pub fn strike(&mut self, name: &Name, group: &str) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.groups.retain(|id| id != group);
+        }
+        let in_use = self.nodes.values().any(|node| node.groups.iter().any(|id| id == group));
+        if !in_use && self.home_group.as_deref() != Some(group) {
+            self.groups.remove(group);
+        }
     }
 
     /// A loopback port that is free at this moment and that no node of this root has. `None` where the system gives none.
@@ -149,6 +208,10 @@ impl LockedRegistry {
 
 #[cfg(test)]
 mod tests {
+    use bft_json_crdt::identity::Keypair;
+    use side_ledger::invitation::JoinSecret;
+    use side_ledger::{Admission, Genesis, GroupSpec, Limits, Sealing};
+
     use super::*;
 
     fn root() -> (tempfile::TempDir, Root) {
@@ -162,7 +225,7 @@ mod tests {
         let (_folder, root) = root();
         let mut locked = LockedRegistry::open(&root).unwrap();
         locked.registry.home_group = Some("ab".into());
-        let node = LocalNode { key: "cd".into(), group: "ab".into(), port: Some(4001) };
+        let node = LocalNode { key: "cd".into(), groups: vec!["ab".into()], port: Some(4001) };
         locked.registry.nodes.insert(Name::new("node1").unwrap(), node);
         locked.registry.groups.insert("ab".into(), LocalGroup { name: "g".into(), invitation: "side://".into() });
         locked.save().unwrap();
@@ -178,9 +241,69 @@ mod tests {
             let port = registry.free_port();
             assert!(registry.nodes.values().all(|node| node.port != port), "{port:?}");
             TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap())).unwrap();
-            let node = LocalNode { key: String::new(), group: String::new(), port };
+            let node = LocalNode { key: String::new(), groups: vec![], port };
             registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
         }
+    }
+
+    #[test]
+    fn a_registry_of_version_1_is_read_and_written_as_version_2() {
+        let (_folder, root) = root();
+        let old = r#"{ "version": 1, "home_group": "ab",
+            "nodes": { "node1": { "key": "cd", "group": "ab" }, "node2": { "key": "ef", "group": "12" } },
+            "groups": { "ab": { "name": "g", "invitation": "side://" } } }"#;
+        fs::write(root.registry_file(), old).unwrap();
+        let locked = LockedRegistry::open(&root).unwrap();
+        assert_eq!(locked.registry.home_group.as_deref(), Some("ab"));
+        assert_eq!(locked.registry.nodes[&Name::new("node2").unwrap()].groups, ["12"]);
+        assert_eq!(locked.registry.groups["ab"].name, "g");
+        locked.save().unwrap();
+        assert!(fs::read_to_string(root.registry_file()).unwrap().contains("\"version\": 2"));
+        assert_eq!(Registry::load(&root).unwrap(), locked.registry);
+    }
+
+    #[test]
+    fn a_registry_of_a_later_version_is_refused() {
+        let (_folder, root) = root();
+        fs::write(root.registry_file(), r#"{ "version": 3, "nodes": 7 }"#).unwrap();
+        let error = Registry::load(&root).unwrap_err().to_string();
+        assert!(error.contains("has version 3") && error.contains("another version of Side"), "{error}");
+    }
+
+    #[test]
+    fn a_group_is_forgotten_with_its_last_node_unless_it_is_the_home() {
+        let genesis = |byte: u8| {
+            Genesis::new(GroupSpec {
+                name: Name::new("g").unwrap(),
+                created_ms: 0,
+                nonce: [byte; 32],
+                founders: vec![Keypair::from_seed(&[1; 32]).author()],
+                admission: Admission::Open,
+                allocation: BTreeMap::new(),
+                sealing: Sealing::Leader { interval_ms: 1000 },
+                limits: Limits::default(),
+            })
+            .unwrap()
+        };
+        let names = ["node1", "node2"].map(|name| Name::new(name).unwrap());
+        let home = Invitation::new(genesis(1), vec![]).unwrap();
+        let other = Invitation::new(genesis(2), vec![]).unwrap().with_secret(JoinSecret([7; 32]));
+        let ids = [&home, &other].map(|invitation| invitation.group().to_string());
+        let mut registry = Registry { home_group: Some(ids[0].clone()), ..Registry::default() };
+        for name in &names {
+            registry.enter(name, "key", &home);
+            registry.enter(name, "key", &other);
+            registry.enter(name, "key", &other);
+        }
+        assert_eq!(registry.nodes[&names[0]].groups, ids);
+        let kept: Invitation = registry.groups[&ids[1]].invitation.parse().unwrap();
+        assert_eq!((kept.group(), kept.secret()), (other.group(), None));
+        registry.strike(&names[0], &ids[1]);
+        assert!(registry.groups.contains_key(&ids[1]));
+        registry.strike(&names[1], &ids[1]);
+        assert!(!registry.groups.contains_key(&ids[1]));
+        names.iter().for_each(|name| registry.strike(name, &ids[0]));
+        assert!(registry.groups.contains_key(&ids[0]));
     }
 
     #[test]
@@ -199,7 +322,7 @@ mod tests {
                 let root = root.clone();
                 std::thread::spawn(move || {
                     let mut locked = LockedRegistry::open(&root).unwrap();
-                    let node = LocalNode { key: n.to_string(), group: String::new(), port: None };
+                    let node = LocalNode { key: n.to_string(), groups: vec![], port: None };
                     locked.registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
                     locked.save().unwrap();
                 })

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::Value;
-use side_ledger::{Genesis, Invitation};
+use side_ledger::Genesis;
+use side_node::daemon::membership::Memberships;
+use side_node::home::Root;
 use tempfile::TempDir;
 
 use crate::process::{ASK_AGAIN, PATIENCE, Process, binary, eventually, foreign_variables};
@@ -230,9 +232,9 @@ impl Home {
     /// # Panics
     /// If the node has none.
     pub fn genesis(&self, name: &str) -> Genesis {
-        let text = std::fs::read_to_string(self.node(name).join("group")).expect("the node has a group");
-        let invitation: Invitation = text.trim().parse().expect("an invitation");
-        invitation.genesis().clone()
+        let root = Root::find(Some(self.path().to_owned())).expect("a root");
+        let groups = Memberships::load(&root.node(name)).expect("the node has a group");
+        groups.default().invitation.genesis().clone()
     }
 
     /// Waits until the nodes hold every one of `notes` and show the same; the digest that they share.

@@ -15,7 +15,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Asks the running node. `None` if none is running. An error that [is busy](CommandError::is_busy) comes from a node that is stopping and has not
 /// taken the request: ask again.
-pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>, CommandError> {
+pub fn ask<T: DeserializeOwned>(home: &NodeHome, group: Option<&str>, verb: Verb) -> Result<Option<T>, CommandError> {
     let path = home.control_socket();
     let stream = match UnixStream::connect(&path) {
         Ok(stream) => stream,
@@ -28,20 +28,19 @@ pub fn ask<T: DeserializeOwned>(home: &NodeHome, verb: Verb) -> Result<Option<T>
         }
     };
     let only_reads = verb.only_reads();
-    let response =
-        exchange(&stream, &Request { version: CONTROL_VERSION, verb }).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                CommandError::remote(format!("node {:?} does not answer", home.name()))
-                    .hint("see its console and its log")
+    let request = Request { version: CONTROL_VERSION, group: group.map(str::to_owned), verb };
+    let response = exchange(&stream, &request).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            CommandError::remote(format!("node {:?} does not answer", home.name())).hint("see its console and its log")
+        }
+        _ => {
+            let broke_off = CommandError::remote(format!("node {:?} broke off: {error}", home.name()));
+            match only_reads {
+                true => broke_off.hint("it has probably stopped; try again").busy(),
+                false => broke_off.hint(UNKNOWN_OUTCOME),
             }
-            _ => {
-                let broke_off = CommandError::remote(format!("node {:?} broke off: {error}", home.name()));
-                match only_reads {
-                    true => broke_off.hint("it has probably stopped; try again").busy(),
-                    false => broke_off.hint(UNKNOWN_OUTCOME),
-                }
-            }
-        })?;
+        }
+    })?;
     match response {
         Response::Ok(value) => serde_json::from_value(value)
             .map(Some)

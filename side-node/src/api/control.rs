@@ -30,6 +30,9 @@ pub const UNKNOWN_OUTCOME: &str =
 pub struct Request {
     /// [`CONTROL_VERSION`].
     pub version: u32,
+    /// About which of the node's groups: alias, id or the beginning of that; the default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// What is asked.
     #[serde(flatten)]
     pub verb: Verb,
@@ -127,7 +130,7 @@ impl From<WireError> for CommandError {
 }
 
 /// Reads a request line.
-pub fn parse_request(line: &[u8]) -> Result<Verb, CommandError> {
+pub fn parse_request(line: &[u8]) -> Result<Request, CommandError> {
     let request: Request = serde_json::from_slice(line).map_err(|e| {
         CommandError::usage(format!("this is no control request: {e}")).hint("see the protocol in api/control.rs")
     })?;
@@ -135,7 +138,7 @@ pub fn parse_request(line: &[u8]) -> Result<Verb, CommandError> {
         return Err(CommandError::usage(format!("control protocol version {} is not spoken here", request.version))
             .hint(format!("this node speaks version {CONTROL_VERSION}: use the side-node that runs it")));
     }
-    Ok(request.verb)
+    Ok(request)
 }
 
 #[cfg(test)]
@@ -145,12 +148,17 @@ mod tests {
     #[test]
     fn requests_keep_their_form() {
         let line = r#"{"version":1,"verb":"note","text":"hi"}"#;
-        assert_eq!(parse_request(line.as_bytes()).unwrap(), Verb::Note { text: "hi".into() });
+        let request = parse_request(line.as_bytes()).unwrap();
+        assert_eq!((request.group, request.verb), (None, Verb::Note { text: "hi".into() }));
         let verb = Verb::History { limit: Some(3) };
-        let text = serde_json::to_string(&Request { version: CONTROL_VERSION, verb: verb.clone() }).unwrap();
+        let request = Request { version: CONTROL_VERSION, group: None, verb };
+        let text = serde_json::to_string(&request).unwrap();
         assert_eq!(text, r#"{"version":1,"verb":"history","limit":3}"#);
-        assert_eq!(parse_request(text.as_bytes()).unwrap(), verb);
-        assert_eq!(parse_request(br#"{"version":1,"verb":"history"}"#).unwrap(), Verb::History { limit: None });
+        assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
+        let request = Request { group: Some("team".into()), verb: Verb::History { limit: None }, ..request };
+        let text = r#"{"version":1,"group":"team","verb":"history"}"#;
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
     }
 
     #[test]

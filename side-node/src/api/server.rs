@@ -112,7 +112,7 @@ async fn converse(stream: UnixStream, mailbox: Mailbox) -> io::Result<()> {
             Err(CommandError::usage(format!("a request has at most {MAX_REQUEST_BYTES} bytes")))
         } else {
             match parse_request(&line) {
-                Ok(verb) => mailbox.ask(verb).await,
+                Ok(request) => mailbox.ask_in(request.group.as_deref(), request.verb).await,
                 Err(error) => Err(error),
             }
         };

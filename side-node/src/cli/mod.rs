@@ -87,6 +87,14 @@ impl RelayArgs {
     }
 }
 
+/// Which of the node's groups is meant, for the commands that act on one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GroupArgs {
+    /// One of the node's groups: its alias, its id or the beginning of that [default: what `group list` marks]
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {

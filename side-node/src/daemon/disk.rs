@@ -5,7 +5,7 @@ use side_store::writer::WriterThread;
 use side_store::{Batch, Completion, GroupCommit, OpenOptions, SqliteStore, WriterError, WriterLimits};
 
 use super::core::{Core, store_error};
-use super::membership;
+use super::membership::Memberships;
 use crate::clock;
 use crate::error::CommandError;
 use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all};
@@ -37,12 +37,19 @@ pub fn create(root: &Root, made_in: &NodeHome, key: &str) -> Result<(), CommandE
     store.close().map_err(store_error)
 }
 
-/// Opens the folder of a node. `trust` declares that the database is the latest copy, whatever the marks say; `max_bytes` is a quota for it.
-pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -> Result<Opened, CommandError> {
+/// Opens the folder of a node with one of its groups, the default unless `group` names another. `trust` declares that the database is the latest copy,
+/// whatever the marks say; `max_bytes` is a quota for it.
+pub fn open(
+    root: &Root,
+    home: &NodeHome,
+    group: Option<&str>,
+    trust: bool,
+    max_bytes: Option<u64>,
+) -> Result<Opened, CommandError> {
     home.require()?;
     let lock = home.lock()?;
     let keypair = keys::load(&home.key_file())?;
-    let invitation = membership::load(home)?;
+    let invitation = Memberships::load(home)?.choose(group)?.invitation.clone();
     let name =
         home.name().parse().map_err(|e| CommandError::user(format!("{:?} is no name of a node: {e}", home.name())))?;
     let witness = witness_folder(root, &keypair.author().to_string())?;

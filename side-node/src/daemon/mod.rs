@@ -16,6 +16,7 @@
 mod audit;
 pub mod core;
 pub mod disk;
+pub mod invited;
 pub mod membership;
 pub mod offline;
 mod task;
@@ -23,12 +24,15 @@ mod task;
 pub(crate) use offline::to_json;
 pub mod view;
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use side_ledger::Entry;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::membership::Memberships;
 use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
 use crate::btc::settings::{BtcSettings, Layer};
@@ -98,6 +102,7 @@ struct Ask {
 pub struct Mailbox {
     asks: mpsc::Sender<Ask>,
     announcements: broadcast::Sender<Announcement>,
+    memberships: Arc<Memberships>,
 }
 
 impl Mailbox {
@@ -109,6 +114,17 @@ impl Mailbox {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask { verb, reply }).await.map_err(|_| not_taken())?;
         answer.await.map_err(|_| unanswered)?
+    }
+
+    /// [`Mailbox::ask`] about the group that `group` names, if it does.
+    pub async fn ask_in(&self, group: Option<&str>, verb: Verb) -> Result<serde_json::Value, CommandError> {
+        if let Some(word) = group
+            && self.memberships.choose(Some(word))?.group() != self.memberships.default().group()
+        {
+            return Err(CommandError::user(format!("the running node serves its default group only, not {word:?}"))
+                .hint("stop it for commands about its other groups"));
+        }
+        self.ask(verb).await
     }
 
     async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {
@@ -165,15 +181,16 @@ impl Daemon {
         let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
             let home = home.clone();
-            tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
+            tokio::task::spawn_blocking(move || disk::open(&root, &home, None, trust_this_copy, max_store_bytes))
         };
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
         let settings = Settings::resolve(relay, 0, file, &opened.known_relays)?;
         let server = ControlServer::bind(&home)?;
+        let memberships = Arc::new(Memberships::load(&home)?);
 
         let (announcements, first) = broadcast::channel(ANNOUNCEMENTS);
         let (asks, inbox) = mpsc::channel(MAILBOX);
-        let mailbox = Mailbox { asks, announcements };
+        let mailbox = Mailbox { asks, announcements, memberships };
         let stop = CancellationToken::new();
         let relay = RelayLink::new(settings.relay, &opened.core);
         let mut task = task::Task::new(opened, relay, inbox, mailbox.announcements.clone())?;

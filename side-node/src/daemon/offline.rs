@@ -11,9 +11,14 @@ use crate::clock;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
 
-/// Answers as the running node would. Takes the folder's lock meanwhile.
-pub fn answer(root: &Root, home: &NodeHome, verb: Verb) -> Result<serde_json::Value, CommandError> {
-    let Opened { mut core, mut store, lock, .. } = disk::open(root, home, false, None)?;
+/// Answers as the running node would, about its default group unless `group` names another. Takes the folder's lock meanwhile.
+pub fn answer(
+    root: &Root,
+    home: &NodeHome,
+    group: Option<&str>,
+    verb: Verb,
+) -> Result<serde_json::Value, CommandError> {
+    let Opened { mut core, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
     let answer = match verb {
         Verb::History { limit } => to_json(&core.history(limit)),
         Verb::Status => to_json(&core.status(None)),

@@ -14,7 +14,11 @@ use crate::support::{NOWHERE, TestRoot, history, notes};
 
 async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(home: &NodeHome, verb: Verb) -> T {
     let home = home.clone();
-    tokio::task::spawn_blocking(move || client::ask(&home, verb)).await.unwrap().unwrap().expect("the node is running")
+    tokio::task::spawn_blocking(move || client::ask(&home, None, verb))
+        .await
+        .unwrap()
+        .unwrap()
+        .expect("the node is running")
 }
 
 #[tokio::test]
@@ -34,7 +38,7 @@ async fn the_verbs_work_through_the_control_socket() {
     let test = TestRoot::new();
     let made = test.init("node1");
     let home = test.root.node("node1");
-    assert!(client::ask::<Status>(&home, Verb::Status).unwrap().is_none());
+    assert!(client::ask::<Status>(&home, None, Verb::Status).unwrap().is_none());
     let daemon = test.start("node1", NOWHERE).await;
     assert_eq!(std::fs::metadata(home.control_socket()).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -53,7 +57,7 @@ async fn the_verbs_work_through_the_control_socket() {
 
     daemon.stop().await.unwrap();
     assert!(!home.control_socket().exists());
-    assert!(client::ask::<Status>(&home, Verb::Status).unwrap().is_none());
+    assert!(client::ask::<Status>(&home, None, Verb::Status).unwrap().is_none());
 }
 
 #[tokio::test]
@@ -85,17 +89,18 @@ async fn a_stopped_node_can_be_read_and_written() {
     let test = TestRoot::new();
     test.init("node1");
     let home = test.root.node("node1");
-    let note = |text: &str| offline::answer(&test.root, &home, Verb::Note { text: text.into() }).unwrap();
+    let note = |text: &str| offline::answer(&test.root, &home, None, Verb::Note { text: text.into() }).unwrap();
     assert_eq!(note("before the first run")["running"], false);
     let daemon = test.start("node1", NOWHERE).await;
     daemon.mailbox().note("while running").await.unwrap();
     let running = history(&daemon).await;
     daemon.stop().await.unwrap();
-    let stopped = offline::answer(&test.root, &home, Verb::History { limit: None }).unwrap();
+    let stopped = offline::answer(&test.root, &home, None, Verb::History { limit: None }).unwrap();
     assert_eq!(serde_json::to_value(&running).unwrap(), stopped);
     note("after it");
     let stopped: History =
-        serde_json::from_value(offline::answer(&test.root, &home, Verb::History { limit: None }).unwrap()).unwrap();
+        serde_json::from_value(offline::answer(&test.root, &home, None, Verb::History { limit: None }).unwrap())
+            .unwrap();
     assert_eq!(notes(&stopped), ["before the first run", "while running", "after it"]);
     // The name was claimed once.
     assert_eq!(stopped.entries.iter().filter(|entry| entry.kind == "name").count(), 1);
@@ -130,7 +135,7 @@ async fn commands_on_a_stopped_node_wait_for_each_other() {
     test.init("node1");
     let (root, home) = (test.root.clone(), test.root.node("node1"));
     let lock = home.lock().unwrap();
-    let asking = tokio::task::spawn_blocking(move || offline::answer(&root, &home, Verb::Status));
+    let asking = tokio::task::spawn_blocking(move || offline::answer(&root, &home, None, Verb::Status));
     tokio::task::yield_now().await;
     drop(lock);
     assert_eq!(asking.await.unwrap().unwrap()["node"], "node1");

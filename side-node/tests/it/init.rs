@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use side_ledger::Invitation;
-use side_node::daemon::membership;
+use side_node::daemon::membership::Memberships;
 
 use crate::support::TestRoot;
 
@@ -45,7 +45,7 @@ fn everything_is_for_the_user_alone() {
     assert_eq!(mode(home.path()), 0o700);
     assert_eq!(mode(home.key_file().parent().unwrap()), 0o700);
     for file in
-        [home.key_file(), home.database_file(), home.group_file(), home.config_file(), test.root.registry_file()]
+        [home.key_file(), home.database_file(), home.groups_file(), home.config_file(), test.root.registry_file()]
     {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
@@ -65,12 +65,14 @@ fn an_init_that_was_interrupted_is_finished_with_the_same_key() {
 fn an_invitation_brings_a_node_of_another_root_into_the_group() {
     let (here, there) = (TestRoot::new(), TestRoot::new());
     let made = here.init("node1");
-    let group = membership::load(&here.root.node("node1")).unwrap();
+    let groups = Memberships::load(&here.root.node("node1")).unwrap();
+    let group = &groups.default().invitation;
     let text = Invitation::new(group.genesis().clone(), vec!["ws://relay.example:80".into()]).unwrap().to_string();
     let joined = there.try_init("node1", Some(text.clone())).unwrap();
     assert_eq!(joined.group, made.group);
     assert!(!joined.founded);
-    assert_eq!(membership::load(&there.root.node("node1")).unwrap().addresses(), ["ws://relay.example:80"]);
+    let groups = Memberships::load(&there.root.node("node1")).unwrap();
+    assert_eq!(groups.default().invitation.addresses(), ["ws://relay.example:80"]);
 
     let mut broken = text;
     broken.pop();

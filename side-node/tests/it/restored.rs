@@ -34,7 +34,7 @@ async fn a_restored_node_is_read_only_until_it_has_learnt_its_own_tip() {
 
     // Without the relay: it can be read, not written, neither running nor stopped.
     let home = test.root.node("node1");
-    let error = offline::answer(&test.root, &home, Verb::Note { text: "no".into() }).unwrap_err();
+    let error = offline::answer(&test.root, &home, None, Verb::Note { text: "no".into() }).unwrap_err();
     assert!(error.next_step().unwrap().contains("--trust-this-copy"), "{error}");
     let node = test.start("node1", NOWHERE).await;
     let error = node.mailbox().note("no").await.unwrap_err();
@@ -100,7 +100,7 @@ async fn a_copied_folder_and_a_lost_database_are_read_only() {
     test.start("node1", NOWHERE).await.stop().await.unwrap();
     // A copy beside the original, under another name.
     copy_folder(home.path(), test.root.node("copy").path());
-    let note = |name: &str| offline::answer(&test.root, &test.root.node(name), Verb::Note { text: "x".into() });
+    let note = |name: &str| offline::answer(&test.root, &test.root.node(name), None, Verb::Note { text: "x".into() });
     assert!(note("copy").unwrap_err().message().contains("copied or restored"));
     note("node1").unwrap();
     fs::remove_file(home.database_file()).unwrap();

@@ -131,7 +131,7 @@ async fn what_was_written_just_before_the_end_is_sent() {
     test.init("node2");
     let server = relay(&test.folder.path().join("relay"), 0).await;
     let verb = Verb::Note { text: "and off".into() };
-    offline::answer(&test.root, &test.root.node("node1"), verb).unwrap();
+    offline::answer(&test.root, &test.root.node("node1"), None, verb).unwrap();
     // Told to stop before it can have reached the relay.
     test.start("node1", &server.url()).await.stop().await.unwrap();
     let two = test.start("node2", &server.url()).await;

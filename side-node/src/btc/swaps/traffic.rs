@@ -191,7 +191,7 @@ impl GroupLink {
             }
             Self::Folder { root, home } => {
                 let (root, home) = (root.clone(), home.clone());
-                let asking = move || crate::cli::commands::ask_node(&root, &home, verb);
+                let asking = move || crate::cli::commands::ask_node(&root, &home, None, verb);
                 tokio::task::spawn_blocking(asking)
                     .await
                     .map_err(|e| CommandError::bug(format!("the node could not be asked: {e}")))?

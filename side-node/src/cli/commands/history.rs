@@ -4,7 +4,7 @@ use clap::Args;
 use side_ledger::Name;
 
 use crate::api::control::Verb;
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::daemon::view::History;
 use crate::error::CommandError;
 use crate::output;
@@ -23,10 +23,13 @@ pub struct HistoryArgs {
     /// Print only the last N entries
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// In which group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// Runs `history`.
 pub fn run(globals: &Globals, args: HistoryArgs) -> Result<(), CommandError> {
-    let history: History = super::ask(globals, &args.name, Verb::History { limit: args.limit })?;
+    let history: History = super::ask(globals, &args.name, &args.group, Verb::History { limit: args.limit })?;
     globals.output().result(&history, || output::history(&history))
 }

@@ -18,11 +18,12 @@ use crate::btc::wallet::WalletError;
 use crate::cli::{Globals, RelayArgs};
 use crate::clock;
 use crate::config::{TEMPLATE, check_relay};
-use crate::daemon::{disk, membership};
+use crate::daemon::disk;
+use crate::daemon::membership::Memberships;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root, create_private_dir_all, create_secret_file};
 use crate::keys;
-use crate::registry::{LocalGroup, LocalNode, LockedRegistry};
+use crate::registry::LockedRegistry;
 
 /// The name of a group that is founded without one.
 const DEFAULT_GROUP_NAME: &str = "side";
@@ -160,12 +161,12 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
     }
 
     let mut founded = false;
-    let (invitation, key) = if home.exists() {
+    let (memberships, key) = if home.exists() {
         // Put together by an `init` that did not come to its end, or moved here from another root.
         if joined.is_some() || args.group_name.is_some() || words.is_some() {
             return Err(exists_already(&home));
         }
-        (membership::load(&home)?, keys::load(&home.key_file())?)
+        (Memberships::load(&home)?, keys::load(&home.key_file())?)
     } else {
         let staged = Staged::new(root, &args.name)?;
         let key = keys::create(&staged.home.key_file())?;
@@ -189,27 +190,23 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
             create_secret_file(path, text.as_bytes())
                 .map_err(|e| CommandError::io(format!("cannot write {}", path.display()), &e))
         };
-        write(&staged.home.group_file(), &format!("{invitation}\n"))?;
+        let memberships = Memberships::first(invitation);
+        write(&staged.home.groups_file(), &memberships.to_json()?)?;
         write(&staged.home.config_file(), TEMPLATE)?;
         make_wallet(&staged.home, words)?;
         disk::create(root, &staged.home, &key.author().to_string())?;
         staged.publish(&home)?;
-        (invitation, key)
+        (memberships, key)
     };
 
     if !home.seed_file().exists() {
         make_wallet(&home, None)?;
     }
-    let id = invitation.group().to_string();
-    let group_name = invitation.genesis().name().to_string();
-    let port = registry.registry.free_port();
-    let node = LocalNode { key: key.author().to_string(), group: id.clone(), port };
-    registry.registry.nodes.insert(args.name.clone(), node);
-    registry
-        .registry
-        .groups
-        .entry(id.clone())
-        .or_insert_with(|| LocalGroup { name: group_name.clone(), invitation: invitation.to_string() });
+    for membership in memberships.iter() {
+        registry.registry.enter(&args.name, &key.author().to_string(), &membership.invitation);
+    }
+    let default = memberships.default();
+    let id = default.group().to_string();
     registry.registry.home_group.get_or_insert_with(|| id.clone());
     registry.save()?;
     Ok(Made {
@@ -217,7 +214,7 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
         home: home.path().display().to_string(),
         key: key.author().to_string(),
         group: id,
-        group_name,
+        group_name: default.invitation.genesis().name().to_string(),
         founded,
         wallet_seed: home.seed_file().display().to_string(),
         next: format!("side-node run {}", args.name),

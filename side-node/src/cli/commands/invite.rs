@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 use side_ledger::{Invitation, Name};
 
-use crate::cli::{Globals, RelayArgs};
+use crate::cli::{Globals, GroupArgs, RelayArgs};
 use crate::config::{ConfigFile, Settings};
-use crate::daemon::membership;
+use crate::daemon::membership::Memberships;
 use crate::error::CommandError;
 
 /// Arguments of `invite`.
@@ -20,6 +20,9 @@ The line holds what the group was founded on and where its relay listens. It is 
 pub struct InviteArgs {
     /// The node
     pub name: Name,
+    /// To which group.
+    #[command(flatten)]
+    pub group: GroupArgs,
     /// Where the relay is.
     #[command(flatten)]
     pub relay: RelayArgs,
@@ -29,7 +32,7 @@ pub struct InviteArgs {
 pub fn run(globals: &Globals, args: InviteArgs) -> Result<(), CommandError> {
     let home = globals.root()?.node(args.name.as_str());
     home.require()?;
-    let group = membership::load(&home)?;
+    let group = Memberships::load(&home)?.choose(args.group.group.as_deref())?.invitation.clone();
     let file = ConfigFile::load(&home.config_file())?;
     let settings = Settings::resolve(args.relay.given(), globals.verbose, file, group.addresses())?;
     let invitation = Invitation::new(group.genesis().clone(), vec![settings.relay.clone()])

@@ -20,7 +20,7 @@ use side_ledger::Name;
 
 use crate::api::client;
 use crate::api::control::Verb;
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::daemon::offline;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
@@ -32,20 +32,25 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the running node, or, if it is stopped, its folder. A folder that is busy belongs to a node that is about to listen, or about to end, or to
 /// another command: then this waits.
-fn ask<T: DeserializeOwned>(globals: &Globals, name: &Name, verb: Verb) -> Result<T, CommandError> {
+fn ask<T: DeserializeOwned>(globals: &Globals, name: &Name, group: &GroupArgs, verb: Verb) -> Result<T, CommandError> {
     let root = globals.root()?;
     let home = root.node(name.as_str());
     home.require()?;
-    ask_node(&root, &home, verb)
+    ask_node(&root, &home, group.group.as_deref(), verb)
 }
 
 /// [`ask`] with the folder at hand.
-pub(crate) fn ask_node<T: DeserializeOwned>(root: &Root, home: &NodeHome, verb: Verb) -> Result<T, CommandError> {
+pub(crate) fn ask_node<T: DeserializeOwned>(
+    root: &Root,
+    home: &NodeHome,
+    group: Option<&str>,
+    verb: Verb,
+) -> Result<T, CommandError> {
     let deadline = Instant::now() + BUSY_PATIENCE;
     let value = loop {
-        let answer = match client::ask::<serde_json::Value>(home, verb.clone()) {
+        let answer = match client::ask::<serde_json::Value>(home, group, verb.clone()) {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) => offline::answer(root, home, verb.clone()),
+            Ok(None) => offline::answer(root, home, group, verb.clone()),
             Err(error) => Err(error),
         };
         match answer {

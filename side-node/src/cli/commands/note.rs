@@ -4,7 +4,7 @@ use clap::Args;
 use side_ledger::Name;
 
 use crate::api::control::Verb;
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::daemon::view::Accepted;
 use crate::error::CommandError;
 use crate::output;
@@ -20,10 +20,13 @@ pub struct NoteArgs {
     pub name: Name,
     /// The text
     pub text: String,
+    /// In which group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// Runs `note`.
 pub fn run(globals: &Globals, args: NoteArgs) -> Result<(), CommandError> {
-    let accepted: Accepted = super::ask(globals, &args.name, Verb::Note { text: args.text })?;
+    let accepted: Accepted = super::ask(globals, &args.name, &args.group, Verb::Note { text: args.text })?;
     globals.output().result(&accepted, || output::accepted(&accepted))
 }

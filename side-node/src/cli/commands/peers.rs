@@ -4,7 +4,7 @@ use clap::Args;
 use side_ledger::Name;
 
 use crate::api::control::Verb;
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::daemon::view::Peers;
 use crate::error::CommandError;
 use crate::output;
@@ -14,10 +14,13 @@ use crate::output;
 pub struct PeersArgs {
     /// The node
     pub name: Name,
+    /// In which group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// Runs `peers`.
 pub fn run(globals: &Globals, args: PeersArgs) -> Result<(), CommandError> {
-    let peers: Peers = super::ask(globals, &args.name, Verb::Peers)?;
+    let peers: Peers = super::ask(globals, &args.name, &args.group, Verb::Peers)?;
     globals.output().result(&peers, || output::peers(&peers))
 }

@@ -102,10 +102,10 @@ impl Session {
 
     /// The member that a text means: a node of this machine, a name that one member has, a key or its beginning.
     pub(in crate::cli::commands) fn member(&self, text: &str) -> Result<Peer, CommandError> {
-        let peers: Peers = crate::cli::commands::ask_node(&self.root, &self.home, Verb::Peers)?;
+        let peers: Peers = crate::cli::commands::ask_node(&self.root, &self.home, None, Verb::Peers)?;
         let local = LockedRegistry::open(&self.root)?;
         let local = local.registry.nodes.iter().find(|(name, _)| name.as_str() == text);
-        if let Some((name, node)) = local.filter(|(_, node)| node.group == peers.group) {
+        if let Some((name, node)) = local.filter(|(_, node)| node.groups.contains(&peers.group)) {
             return Ok(Peer { key: node.key.clone(), name: name.to_string() });
         }
         let prefix = text.to_ascii_lowercase();
