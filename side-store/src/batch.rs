@@ -37,6 +37,13 @@ pub enum Write {
         /// The proof.
         proof: Bytes,
     },
+    /// Appends what sealing has to remember of a group that was added before: a signed block, or a proof against a sealer, encoded.
+    Seal {
+        /// The group.
+        group: GroupId,
+        /// The record.
+        record: Bytes,
+    },
     /// Raises the mark of the last change that this node itself has written. A mark that is not above the stored one is ignored.
     HighWater {
         /// The group.
@@ -64,6 +71,7 @@ impl Write {
                 Write::Group { genesis, .. } => genesis.len(),
                 Write::Change { change, voucher, .. } => change.bytes().len() + voucher.as_ref().map_or(0, Bytes::len),
                 Write::Proof { proof, .. } => proof.len(),
+                Write::Seal { record, .. } => record.len(),
                 Write::Meta { key, value } => key.len() + value.as_ref().map_or(0, Bytes::len),
                 Write::ForgetChanges { .. } | Write::HighWater { .. } => 0,
             }
@@ -111,6 +119,12 @@ impl Batch {
     /// [`Write::Proof`]
     pub fn proof(mut self, group: GroupId, proof: Bytes) -> Self {
         self.push(Write::Proof { group, proof });
+        self
+    }
+
+    /// [`Write::Seal`]
+    pub fn seal(mut self, group: GroupId, record: Bytes) -> Self {
+        self.push(Write::Seal { group, record });
         self
     }
 
@@ -169,12 +183,12 @@ pub struct HighWater {
     pub id: ChangeId,
 }
 
-/// How much one [`crate::Store::load`] returns.
+/// How much one [`crate::Store::load`] or [`crate::Store::seals`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadBounds {
-    /// Most changes.
+    /// Most changes or records.
     pub changes: usize,
-    /// Most bytes of changes and vouchers, unless the first alone has more.
+    /// Most bytes of changes and vouchers, or of records, unless the first alone has more.
     pub bytes: usize,
 }
 

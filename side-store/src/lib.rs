@@ -1,9 +1,9 @@
-//! Signed changes on disk.
+//! Signed changes and blocks on disk.
 //!
-//! One database a node (or relay) holds the changes, proofs and high-water marks of all its groups. Rules:
+//! One database a node (or relay) holds the changes, blocks, proofs and high-water marks of all its groups. Rules:
 //! - A [`Batch`] is one transaction: after a crash at any instant all of it is there or nothing of it.
 //! - When [`Store::commit`] returns, the batch survives the loss of power. Nothing is acknowledged before that.
-//! - Changes come back in the order in which they were appended. Whoever appends in causal order loads in causal order.
+//! - Changes, and records of sealing, come back in the order in which they were appended. Whoever appends in causal order loads in causal order.
 //! - Broken local state stops loudly: a [`StoreError`] says what was tried, why it failed, and what to do next.
 //!
 //! ```text
@@ -54,6 +54,10 @@ pub trait Store: Send {
     /// The proofs of equivocation that were stored for a group, encoded, oldest first.
     fn proofs(&mut self, group: &GroupId) -> Result<Vec<Bytes>, StoreError>;
 
+    /// What was kept of sealing in a group ([`Write::Seal`]) from number `from` (0 is the first), in the order in which it was appended; bounded and paged as
+    /// [`Store::load`]. A store does not look into it.
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError>;
+
     /// The last own change of `author` that was stored with [`Write::HighWater`].
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError>;
 
@@ -79,6 +83,9 @@ impl<S: Store + ?Sized> Store for Box<S> {
     }
     fn proofs(&mut self, group: &GroupId) -> Result<Vec<Bytes>, StoreError> {
         (**self).proofs(group)
+    }
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError> {
+        (**self).seals(group, from, bounds)
     }
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError> {
         (**self).high_water(group, author)

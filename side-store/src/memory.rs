@@ -15,6 +15,7 @@ struct Group {
     genesis: Bytes,
     changes: Vec<Record>,
     proofs: Vec<Bytes>,
+    seals: Vec<Bytes>,
     high_water: HashMap<AuthorId, HighWater>,
 }
 
@@ -52,6 +53,7 @@ impl MemoryStore {
                 Write::Change { group, .. }
                 | Write::ForgetChanges { group }
                 | Write::Proof { group, .. }
+                | Write::Seal { group, .. }
                 | Write::HighWater { group, .. } => {
                     if !self.groups.contains_key(group) && !added.contains_key(group) {
                         return Err(StoreError::UnknownGroup(*group));
@@ -77,6 +79,7 @@ impl MemoryStore {
             }
             Write::ForgetChanges { group } => self.groups.entry(*group).or_default().changes.clear(),
             Write::Proof { group, proof } => self.groups.entry(*group).or_default().proofs.push(proof.clone()),
+            Write::Seal { group, record } => self.groups.entry(*group).or_default().seals.push(record.clone()),
             Write::HighWater { group, author, mark } => {
                 let stored = self.groups.entry(*group).or_default().high_water.entry(*author).or_insert(*mark);
                 if mark.seq > stored.seq {
@@ -91,6 +94,17 @@ impl MemoryStore {
             }
         }
     }
+}
+
+/// As much from number `from` as the bounds allow, but at least one.
+fn page<T: Clone>(all: &[T], from: u64, bounds: LoadBounds, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let rest = all.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let mut taken = 0;
+    let fits = |(at, one): &(usize, &T)| {
+        taken += size(one);
+        *at == 0 || (*at < bounds.changes && taken <= bounds.bytes)
+    };
+    rest.iter().enumerate().take_while(fits).map(|(_, one)| one.clone()).collect()
 }
 
 impl Store for MemoryStore {
@@ -113,18 +127,16 @@ impl Store for MemoryStore {
     }
 
     fn load(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Record>, StoreError> {
-        let changes = &self.group(group)?.changes;
-        let rest = changes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let mut taken = 0;
-        let fits = |(at, record): &(usize, &Record)| {
-            taken += record.change.bytes().len() + record.voucher.as_ref().map_or(0, Bytes::len);
-            *at == 0 || (*at < bounds.changes && taken <= bounds.bytes)
-        };
-        Ok(rest.iter().enumerate().take_while(fits).map(|(_, record)| record.clone()).collect())
+        let size = |record: &Record| record.change.bytes().len() + record.voucher.as_ref().map_or(0, Bytes::len);
+        Ok(page(&self.group(group)?.changes, from, bounds, size))
     }
 
     fn proofs(&mut self, group: &GroupId) -> Result<Vec<Bytes>, StoreError> {
         Ok(self.group(group)?.proofs.clone())
+    }
+
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError> {
+        Ok(page(&self.group(group)?.seals, from, bounds, Bytes::len))
     }
 
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError> {

@@ -245,6 +245,10 @@ impl Store for SimStore {
         self.memory.proofs(group)
     }
 
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError> {
+        self.memory.seals(group, from, bounds)
+    }
+
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError> {
         self.memory.high_water(group, author)
     }
@@ -293,8 +297,13 @@ fn encode(batch: &Batch) -> Vec<u8> {
                 out.put_varint(mark.seq);
                 out.put(&mark.id.0);
             }
-            Write::Meta { key, value } => {
+            Write::Seal { group, record } => {
                 out.put_varint(5);
+                out.put(&group.0);
+                out.put_blob(record);
+            }
+            Write::Meta { key, value } => {
+                out.put_varint(6);
                 out.put_blob(key.as_bytes());
                 optional(&mut out, value);
             }
@@ -313,7 +322,7 @@ fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
     };
     while !reader.is_empty() {
         let tag = reader.varint()?;
-        let group = if tag < 5 { GroupId(reader.array()?) } else { GroupId([0; 32]) };
+        let group = if tag < 6 { GroupId(reader.array()?) } else { GroupId([0; 32]) };
         batch.push(match tag {
             0 => Write::Group { group, genesis: Bytes::copy_from_slice(reader.blob()?) },
             1 => {
@@ -332,7 +341,8 @@ fn decode(bytes: &[u8]) -> Result<Batch, DecodeError> {
                     mark: HighWater { seq: reader.varint()?, id: ChangeId(reader.array()?) },
                 }
             }
-            5 => Write::Meta { key: reader.string()?.to_owned(), value: optional(&mut reader)? },
+            5 => Write::Seal { group, record: Bytes::copy_from_slice(reader.blob()?) },
+            6 => Write::Meta { key: reader.string()?.to_owned(), value: optional(&mut reader)? },
             _ => return Err(DecodeError::Rule("an unknown tag")),
         });
     }

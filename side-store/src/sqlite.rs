@@ -3,6 +3,7 @@
 //! ```text
 //! groups      number ─ id, genesis
 //! changes     group number ‖ position ─ bytes, voucher      (one integer key: appending touches the end of the group's range only)
+//! seals       group number ‖ position ─ bytes
 //! proofs      group number, position ─ bytes
 //! high_water  group number, author ─ seq, id
 //! meta        key ─ value
@@ -27,16 +28,17 @@ use crate::identity::Witness;
 /// What marks a file as a database of Side: the letters `SIDE`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SIDE");
 /// The schema that this build writes.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 /// How long to wait for another process that is just closing the database.
 const BUSY: Duration = Duration::from_millis(1_500);
-/// Bits of a change's key that count positions within a group: 2⁴⁰ changes, and 2²³ groups above them.
+/// Bits of a change's (or a seal's) key that count positions within a group: 2⁴⁰ of them, and 2²³ groups above.
 const POSITION_BITS: u32 = 40;
 /// Bytes of write-ahead log that are kept after a checkpoint; what a burst needed beyond goes back to the file system.
 const JOURNAL_BYTES: i64 = 8 << 20;
 /// Most checked keys that are remembered while loading, so that each is decompressed once.
 const MAX_KNOWN_KEYS: usize = 65_536;
 
+/// Version 1 of the schema.
 const SCHEMA: &str = "
 CREATE TABLE groups (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, genesis BLOB NOT NULL) STRICT;
 CREATE TABLE changes (key INTEGER PRIMARY KEY, bytes BLOB NOT NULL, voucher BLOB) STRICT;
@@ -48,6 +50,10 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT RO
 CREATE TABLE counter (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL) STRICT;
 INSERT INTO counter VALUES (1, 0);
 ";
+
+/// What leads from each version of the schema to the next one: the first entry from version 1 to 2. A new database takes all of them.
+const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] =
+    ["CREATE TABLE seals (key INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;"];
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -71,6 +77,8 @@ struct GroupState {
     number: i64,
     /// The position of the next change.
     next: i64,
+    /// The position of the next seal.
+    next_seal: i64,
 }
 
 /// The store on disk. Survives a crash at any instant with everything that was committed.
@@ -137,6 +145,9 @@ impl SqliteStore {
         if !fresh && application != i64::from(APPLICATION_ID) {
             return Err(StoreError::Foreign { path });
         }
+        if !fresh && version < 1 {
+            return Err(StoreError::Corrupt { path, detail: format!("schema version {version}") });
+        }
         if version > SCHEMA_VERSION {
             return Err(StoreError::Newer { path, found: version, known: SCHEMA_VERSION });
         }
@@ -165,10 +176,13 @@ impl SqliteStore {
         if fresh {
             transaction.execute_batch(SCHEMA).map_err(fail)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
         } else {
             transaction.execute("UPDATE counter SET generation = generation", []).map_err(fail)?;
         }
+        for migration in MIGRATIONS.iter().skip(if fresh { 0 } else { (version - 1) as usize }) {
+            transaction.execute_batch(migration).map_err(fail)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
         transaction.commit().map_err(fail)?;
         if fresh {
             sync_folder(&self.path)?;
@@ -182,7 +196,8 @@ impl SqliteStore {
         let mut statement = self
             .connection
             .prepare(
-                "SELECT number, id, (SELECT max(key) FROM changes WHERE key >= (number << ?1) AND key < ((number + 1) << ?1))
+                "SELECT number, id, (SELECT max(key) FROM changes WHERE key >= (number << ?1) AND key < ((number + 1) << ?1)),
+                     (SELECT max(key) FROM seals WHERE key >= (number << ?1) AND key < ((number + 1) << ?1))
                  FROM groups",
             )
             .map_err(fail)?;
@@ -190,9 +205,10 @@ impl SqliteStore {
         while let Some(row) = rows.next().map_err(fail)? {
             let number: i64 = row.get(0).map_err(fail)?;
             let id: [u8; 32] = row.get(1).map_err(fail)?;
-            let last: Option<i64> = row.get(2).map_err(fail)?;
-            let next = last.map_or(0, |key| (key & ((1 << POSITION_BITS) - 1)) + 1);
-            self.groups.insert(GroupId(id), GroupState { number, next });
+            let after = |last: Option<i64>| last.map_or(0, |key| (key & ((1 << POSITION_BITS) - 1)) + 1);
+            let next = after(row.get(2).map_err(fail)?);
+            let next_seal = after(row.get(3).map_err(fail)?);
+            self.groups.insert(GroupId(id), GroupState { number, next, next_seal });
         }
         Ok(())
     }
@@ -237,7 +253,8 @@ fn write_all(
                     transaction
                         .prepare_cached("INSERT INTO groups (id, genesis) VALUES (?1, ?2)")?
                         .execute(params![group.0, &genesis[..]])?;
-                    changed.insert(*group, GroupState { number: transaction.last_insert_rowid(), next: 0 });
+                    changed
+                        .insert(*group, GroupState { number: transaction.last_insert_rowid(), next: 0, next_seal: 0 });
                 }
             }
             Write::ForgetChanges { group } => {
@@ -251,6 +268,14 @@ fn write_all(
                 transaction
                     .prepare_cached("INSERT INTO proofs (grp, bytes) VALUES (?1, ?2)")?
                     .execute(params![state(changed, group)?.number, &proof[..]])?;
+            }
+            Write::Seal { group, record } => {
+                let mut at = state(changed, group)?;
+                transaction
+                    .prepare_cached("INSERT INTO seals (key, bytes) VALUES (?1, ?2)")?
+                    .execute(params![at.number << POSITION_BITS | at.next_seal, &record[..]])?;
+                at.next_seal += 1;
+                changed.insert(*group, at);
             }
             Write::HighWater { group, author, mark } => {
                 transaction
@@ -384,6 +409,40 @@ impl Store for SqliteStore {
         rows.collect::<Result<_, _>>().map_err(fail)
     }
 
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError> {
+        let state = self.group(group)?;
+        let path = &self.path;
+        let fail = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+        let mut records: Vec<Bytes> = Vec::new();
+        if from >= state.next_seal as u64 {
+            return Ok(records);
+        }
+        let base = state.number << POSITION_BITS;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT key, bytes FROM seals WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3")
+            .map_err(fail)?;
+        let most = bounds.changes.max(1) as i64;
+        let mut rows = statement.query(params![base | from as i64, base + state.next_seal, most]).map_err(fail)?;
+        let mut taken = 0;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let position = row.get::<_, i64>(0).map_err(fail)? & ((1 << POSITION_BITS) - 1);
+            if position as u64 != from + records.len() as u64 {
+                return Err(missing_seal(path, from + records.len() as u64));
+            }
+            let bytes: Vec<u8> = row.get(1).map_err(fail)?;
+            taken += bytes.len();
+            if taken > bounds.bytes && !records.is_empty() {
+                break;
+            }
+            records.push(bytes.into());
+        }
+        if records.is_empty() {
+            return Err(missing_seal(path, from));
+        }
+        Ok(records)
+    }
+
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError> {
         let state = self.group(group)?;
         let path = &self.path;
@@ -416,6 +475,10 @@ impl Store for SqliteStore {
             .map(|generation| generation as u64)
             .map_err(|error| StoreError::sqlite(path, &error))
     }
+}
+
+fn missing_seal(path: &Path, number: u64) -> StoreError {
+    StoreError::Corrupt { path: path.to_owned(), detail: format!("record {number} of sealing is missing") }
 }
 
 /// Makes sure that the file is there, with mode 0600 if it is made now (SQLite gives the log beside it the same).

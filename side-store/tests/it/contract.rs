@@ -1,10 +1,23 @@
 //! What every store promises, checked alike on all of them.
 
 use bytes::Bytes;
+use side_ledger::GroupId;
 use side_store::sim::{Faults, SimDisk, SimStore};
 use side_store::{Batch, HighWater, LoadBounds, MemoryStore, OpenOptions, SqliteStore, Store, StoreError, Write};
 
 use crate::common::{change, genesis, keypair, load_all};
+
+/// All records of sealing, through pages as small as `bounds`.
+fn seals(store: &mut impl Store, group: &GroupId, bounds: LoadBounds) -> Vec<Bytes> {
+    let mut records = Vec::new();
+    loop {
+        let page = store.seals(group, records.len() as u64, bounds).unwrap();
+        if page.is_empty() {
+            return records;
+        }
+        records.extend(page);
+    }
+}
 
 fn check(store: &mut impl Store) {
     let (first, second) = (genesis(1), genesis(2));
@@ -67,6 +80,31 @@ fn check(store: &mut impl Store) {
     assert_eq!(store.proofs(&a).unwrap(), [Bytes::from_static(b"p1"), Bytes::from_static(b"p2")]);
     assert_eq!(store.proofs(&b).unwrap(), [] as [Bytes; 0]);
 
+    // What is kept of sealing comes back in pages, group by group, whatever happens to the changes.
+    let record = |n: u8| Bytes::from(vec![n; 10 * usize::from(n)]);
+    assert_eq!(store.seals(&a, 0, LoadBounds::default()).unwrap(), [] as [Bytes; 0]);
+    for n in 1..=9 {
+        store.commit(&Batch::new().seal(a, record(n)).seal(b, record(10 - n))).unwrap();
+    }
+    let mut forget = Batch::new();
+    forget.push(Write::ForgetChanges { group: a });
+    store.commit(&forget.change(a, expected.0[3].0.clone())).unwrap();
+    let half = Batch::new().seal(a, record(99)).seal(genesis(3).id(), record(99));
+    assert!(store.commit(&half).is_err(), "a refused batch leaves no gap");
+    for bounds in [
+        LoadBounds::default(),
+        LoadBounds { changes: 2, bytes: usize::MAX },
+        LoadBounds { changes: 100, bytes: 95 },
+        LoadBounds { changes: 0, bytes: 0 },
+    ] {
+        assert_eq!(seals(store, &a, bounds), (1..=9).map(record).collect::<Vec<_>>(), "{bounds:?}");
+        assert_eq!(seals(store, &b, bounds), (1..=9).rev().map(record).collect::<Vec<_>>(), "{bounds:?}");
+    }
+    assert_eq!(store.seals(&a, 3, LoadBounds { changes: 2, bytes: usize::MAX }).unwrap(), [record(4), record(5)]);
+    for end in [9, 10, u64::MAX] {
+        assert_eq!(store.seals(&a, end, LoadBounds::default()).unwrap(), [] as [Bytes; 0]);
+    }
+
     // The high-water mark only rises.
     let own = keypair(1).author();
     assert_eq!(store.high_water(&a, &own).unwrap(), None);
@@ -112,6 +150,31 @@ fn the_store_on_disk_keeps_the_contract_and_its_content() {
     let a = genesis(1).id();
     again.commit(&Batch::new().change(a, change(a, 2, 2, b"more"))).unwrap();
     assert_eq!(again.count(&a).unwrap(), 2);
+    assert_eq!(seals(&mut again, &a, LoadBounds::default()).len(), 9);
+    again.commit(&Batch::new().seal(a, Bytes::from_static(b"more"))).unwrap();
+    assert_eq!(seals(&mut again, &a, LoadBounds::default())[9], Bytes::from_static(b"more"));
+}
+
+/// A database of version 1, as builds before sealing made it, is brought up to date with everything in it, once.
+#[test]
+fn a_database_of_version_1_is_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("side.sqlite");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../golden/version-1.sql")).unwrap();
+    let group = genesis(1);
+    let stored = change(group.id(), 1, 1, b"old");
+    old.execute("INSERT INTO groups (id, genesis) VALUES (?1, ?2)", (group.id().0, group.bytes())).unwrap();
+    old.execute("INSERT INTO changes (key, bytes) VALUES (1 << 40, ?1)", [&stored.bytes()[..]]).unwrap();
+    old.close().unwrap();
+    for opened in 0..2 {
+        let options = OpenOptions { create: false, ..OpenOptions::default() };
+        let mut store = SqliteStore::open(&path, &options).unwrap();
+        assert_eq!(load_all(&mut store, &group.id(), LoadBounds::default())[0].change, stored);
+        assert_eq!(seals(&mut store, &group.id(), LoadBounds::default()).len(), opened);
+        store.commit(&Batch::new().seal(group.id(), Bytes::from_static(b"block"))).unwrap();
+        store.close().unwrap();
+    }
 }
 
 #[test]

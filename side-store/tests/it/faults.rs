@@ -117,9 +117,9 @@ fn a_newer_schema_is_refused_and_left_alone() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let error = SqliteStore::open(&path, &existing()).unwrap_err();
-    assert_eq!(error, StoreError::Newer { path: path.clone(), found: 99, known: 1 });
+    assert_eq!(error, StoreError::Newer { path: path.clone(), found: 99, known: side_store::sqlite::SCHEMA_VERSION });
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.pragma_update(None, "user_version", 1).unwrap();
+    db.pragma_update(None, "user_version", side_store::sqlite::SCHEMA_VERSION).unwrap();
     drop(db);
     assert_eq!(SqliteStore::open(&path, &existing()).unwrap().count(&genesis(1).id()).unwrap(), 1);
 }

@@ -48,6 +48,9 @@ impl Store for Gate {
     fn proofs(&mut self, group: &GroupId) -> Result<Vec<Bytes>, StoreError> {
         self.inner.proofs(group)
     }
+    fn seals(&mut self, group: &GroupId, from: u64, bounds: LoadBounds) -> Result<Vec<Bytes>, StoreError> {
+        self.inner.seals(group, from, bounds)
+    }
     fn high_water(&mut self, group: &GroupId, author: &AuthorId) -> Result<Option<HighWater>, StoreError> {
         self.inner.high_water(group, author)
     }
