@@ -5,20 +5,30 @@
 //! under one signature are a proof that every node keeps, shows and stops on. A block is *sealed*, with the number of voters who hold it; nothing is
 //! final in this mode.
 //!
+//! *BFT mode*: four or more sealers agree on each block with simplex. A block is *final* once they have, with a certificate that anybody can check.
+//!
 //! Nothing here has a clock, a socket, a file or a random source: events and the time go in, effects come out, to be carried out in their order.
 //! `docs/protocol.md`, section "Sealing", fixes the bytes and the rules.
 //!
-//! - [`signed`]: blocks under a signature, words of voters that they hold a block, proofs of double sealing
-//! - [`warrant`]: what entitles a block to begin an epoch or a set
+//! - [`engine`]: one interface over both modes
+//! - [`effect`]: what engines give: effects, events, records, refusals
 //! - [`message`]: what nodes tell one another
 //! - [`leader`]: the engine of the leader mode
+//! - [`signed`], [`warrant`]: its blocks under a signature, words of voters, proofs of double sealing; what entitles a block to begin an epoch or a set
+//! - [`bft`]: the engine of the BFT mode, its certificates and evidence
 
+pub mod bft;
+pub mod effect;
+pub mod engine;
 pub mod leader;
 pub mod message;
 pub mod signed;
 pub mod warrant;
 
-pub use leader::{Effect, Event, Leader};
+pub use bft::Bft;
+pub use effect::{Effect, Event, Record};
+pub use engine::Engine;
+pub use leader::Leader;
 pub use message::Message;
 pub use signed::{DoubleSeal, Hold, SignedBlock};
 pub use warrant::Warrant;

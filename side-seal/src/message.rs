@@ -4,6 +4,9 @@ use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use side_ledger::BlockId;
 use thiserror::Error;
 
+use crate::bft::evidence::Evidence;
+use crate::bft::proposal::Proposal;
+use crate::bft::run::FinalRun;
 use crate::signed::{DoubleSeal, Hold, SignedBlock, SignedError};
 
 /// Most blocks in a message.
@@ -18,6 +21,9 @@ mod tag {
     pub(super) const HOLD: u64 = 2;
     pub(super) const DOUBLE: u64 = 3;
     pub(super) const ASK: u64 = 4;
+    pub(super) const PROPOSAL: u64 = 5;
+    pub(super) const FINAL: u64 = 6;
+    pub(super) const EVIDENCE: u64 = 7;
 }
 
 /// A message.
@@ -29,13 +35,19 @@ pub enum Message {
     Hold(Hold),
     /// A sealer sealed twice.
     Double(DoubleSeal),
-    /// The sender lacks a block; the answer is [`Message::Blocks`].
+    /// The sender lacks a block; the answer is [`Message::Blocks`], in BFT mode [`Message::Final`] or [`Message::Proposal`].
     Ask {
         /// The block.
         want: BlockId,
         /// Blocks that the sender has, the latest first; at most [`MAX_HAVE`].
         have: Vec<BlockId>,
     },
+    /// A sealer proposes a block (BFT mode).
+    Proposal(Proposal),
+    /// Blocks are final (BFT mode).
+    Final(FinalRun),
+    /// A sealer voted against itself (BFT mode).
+    Evidence(Evidence),
 }
 
 /// Why bytes are no message.
@@ -79,11 +91,23 @@ impl Message {
                 out.put_varint(have.len() as u64);
                 have.iter().for_each(|id| out.put(&id.0));
             }
+            Self::Proposal(proposal) => {
+                out.put_varint(tag::PROPOSAL);
+                proposal.write(&mut out);
+            }
+            Self::Final(run) => {
+                out.put_varint(tag::FINAL);
+                run.write(&mut out);
+            }
+            Self::Evidence(evidence) => {
+                out.put_varint(tag::EVIDENCE);
+                evidence.write(&mut out);
+            }
         }
         out
     }
 
-    /// Reads bytes that hold a message and nothing else. Signatures are checked.
+    /// Reads bytes that hold a message and nothing else. Signatures are checked, but for those of certificates and evidence.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let mut reader = Reader::new(bytes);
         let message = match reader.varint()? {
@@ -107,6 +131,9 @@ impl Message {
                 let have = (0..count).map(|_| reader.array().map(BlockId)).collect::<Result<_, _>>()?;
                 Self::Ask { want, have }
             }
+            tag::PROPOSAL => Self::Proposal(Proposal::read(&mut reader)?),
+            tag::FINAL => Self::Final(FinalRun::read(&mut reader)?),
+            tag::EVIDENCE => Self::Evidence(Evidence::read(&mut reader)?),
             other => return Err(MessageError::Unknown(other)),
         };
         reader.finish()?;

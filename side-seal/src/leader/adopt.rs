@@ -5,7 +5,8 @@ use side_ledger::chain::{Fault, Sealed};
 use side_ledger::group::Group;
 
 use super::judge::Doubt;
-use super::{Effect, Event, Leader, MAX_ASIDE, MAX_PROOFS, Record, Refusal, seat};
+use super::{Leader, MAX_ASIDE, MAX_PROOFS, seat};
+use crate::effect::{Effect, Event, Record, Refusal};
 use crate::message::{MAX_HAVE, Message};
 use crate::signed::{DoubleSeal, Hold, SignedBlock};
 

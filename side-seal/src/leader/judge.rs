@@ -5,7 +5,8 @@ use side_ledger::chain::Switch;
 use side_ledger::group::Group;
 use side_ledger::transaction::HeldBlock;
 
-use super::{Leader, Refusal};
+use super::Leader;
+use crate::effect::Refusal;
 use crate::signed::SignedBlock;
 use crate::warrant::{WarrantFault, start};
 

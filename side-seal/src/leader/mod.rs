@@ -23,19 +23,17 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::identity::{AuthorId, Keypair};
-use side_ledger::block::{BlockId, Epoch, Height, Rank, Recovery, SetNumber};
-use side_ledger::chain::{Fault, Sealed};
+use side_ledger::block::{BlockId, Epoch, Height, Recovery, SetNumber};
+use side_ledger::chain::Sealed;
 use side_ledger::governance::Electorate;
 use side_ledger::group::Group;
-use thiserror::Error;
 
-pub use self::office::{MAX_EPOCH_JUMP, NEAR, VoteError};
+pub use self::office::{MAX_EPOCH_JUMP, NEAR};
 use self::tree::Tree;
+use crate::effect::{Effect, Office, Record, Refusal};
 use crate::message::{ANSWER_BYTES, MAX_BLOCKS, MAX_HAVE, Message};
-use crate::signed::{DoubleSeal, Hold, SignedBlock, SignedError};
-use crate::warrant::WarrantFault;
+use crate::signed::{DoubleSeal, Hold, SignedBlock};
 
 /// Most blocks that are kept although what they follow is not here: asking brings them again.
 pub const MAX_ORPHANS: usize = 256;
@@ -43,115 +41,6 @@ pub const MAX_ORPHANS: usize = 256;
 pub const MAX_ASIDE: usize = 16_384;
 /// Most proofs that are kept, one for each sealer and epoch.
 pub const MAX_PROOFS: usize = 1024;
-
-/// What is to be on disk before whatever follows it is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// A block.
-    Block(SignedBlock),
-    /// A proof that a sealer sealed twice.
-    Double(DoubleSeal),
-}
-
-impl Record {
-    /// The bytes, as a store keeps them.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        match self {
-            Self::Block(signed) => {
-                out.put_varint(0);
-                out.put(&signed.encode());
-            }
-            Self::Double(proof) => {
-                out.put_varint(1);
-                out.put(&proof.encode());
-            }
-        }
-        out
-    }
-
-    /// Reads bytes that hold a record and nothing else. Signatures are checked.
-    pub fn decode(bytes: &[u8]) -> Result<Self, SignedError> {
-        let mut reader = Reader::new(bytes);
-        match reader.varint()? {
-            0 => SignedBlock::decode(reader.rest()).map(Self::Block),
-            1 => DoubleSeal::decode(reader.rest()).map(Self::Double),
-            _ => Err(DecodeError::Rule("an unknown kind of record").into()),
-        }
-    }
-}
-
-/// What happened, for whoever shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The chain has this block at its end now.
-    Extended(Height, BlockId),
-    /// This block is no longer on the chain: what it sealed is pending again unless a later event seals it.
-    Returned(Height, BlockId),
-    /// A block of the present or a certified sealer does not come to what it says.
-    Refused(BlockId, Refusal),
-    /// A sealer sealed one rank twice.
-    Doubled(AuthorId, Rank),
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Write it to disk and wait until it is there.
-    Keep(Record),
-    /// Tell everybody.
-    Tell(Message),
-    /// Ask whoever the event came from, or anybody.
-    Ask(Message),
-    /// Show it.
-    Show(Event),
-}
-
-/// Why a block is not taken. Its sender, or its sealer, is to blame.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// It belongs to another group.
-    #[error("the block belongs to another group")]
-    Group,
-    /// It follows a block that was refused.
-    #[error("the block follows one that was refused")]
-    Parent,
-    /// Its recovery, set or epoch is not what follows from the block before.
-    #[error("the block's recovery, set or epoch does not follow")]
-    Seat,
-    /// Whoever signed it is not the sealer there.
-    #[error("the block is signed by somebody who is not the sealer")]
-    Signer,
-    /// What it brings along does not entitle it.
-    #[error("the block brings no good warrant: {0}")]
-    Warrant(#[from] WarrantFault),
-    /// It does not continue from where its votes say.
-    #[error("the block does not continue from where its votes say")]
-    Start,
-    /// The ledger refuses it.
-    #[error(transparent)]
-    Ledger(Fault),
-    /// There are too many blocks beside the chain.
-    #[error("too many blocks are kept beside the chain")]
-    Full,
-}
-
-/// Who seals, for whoever shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Office {
-    /// The set of voters.
-    pub set: SetNumber,
-    /// The epoch within the set.
-    pub epoch: Epoch,
-    /// Who seals.
-    pub sealers: Vec<AuthorId>,
-    /// How many voters there are.
-    pub voters: usize,
-    /// How many of the electors it takes to replace the sealer.
-    pub needed: usize,
-    /// How many electors there are: the voters other than whoever sealed when the set began.
-    pub electors: usize,
-}
 
 /// Whoever decides about the sealers now: the electors of the set that the last block was sealed under.
 fn in_force(group: &Group) -> &Electorate {
@@ -200,6 +89,8 @@ impl Leader {
             match record {
                 Record::Block(signed) => self.insert(group, signed, &mut effects),
                 Record::Double(proof) => self.convict(proof, &mut effects),
+                // Of another mode.
+                Record::Proposal(_) | Record::Final(_) | Record::Evidence(_) | Record::Abstain(_) => {}
             }
         }
         self.advance(group, &mut effects);
@@ -235,6 +126,7 @@ impl Leader {
             }
             // Answered by `answer`, to whoever asked.
             Message::Ask { .. } => {}
+            Message::Proposal(_) | Message::Final(_) | Message::Evidence(_) => fault = Some(Refusal::Mode),
         }
         (effects, fault)
     }

@@ -9,10 +9,10 @@ use side_ledger::chain::{Fault, Switch};
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::transaction::{HeldBlock, SealersVote};
-use thiserror::Error;
 
 use super::judge::{base_of, id_at};
-use super::{Effect, Event, Leader, Record, in_force};
+use super::{Leader, in_force};
+use crate::effect::{Effect, Event, Record, VoteError};
 use crate::message::Message;
 use crate::signed::{Hold, SignedBlock};
 use crate::warrant::{MAX_VOTE_BYTES, Warrant, single};
@@ -21,28 +21,6 @@ use crate::warrant::{MAX_VOTE_BYTES, Warrant, single};
 pub const MAX_EPOCH_JUMP: u64 = 64;
 /// Within how many blocks of the end of the chain an elector's word counts as a sign of life, where the sealer thinks of closing the set.
 pub const NEAR: u64 = 4;
-
-/// Why no vote can be given.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum VoteError {
-    /// This node has no key, or it is no elector.
-    #[error("this node is not among those who decide about the sealer")]
-    NotElector,
-    /// That key seals already.
-    #[error("that key seals already")]
-    SealsAlready,
-    /// It has voted so, and that can still succeed: voting again would only split the votes.
-    #[error("this node has voted so already: {have} of {needed} votes are here")]
-    Waiting {
-        /// How many votes there are.
-        have: usize,
-        /// How many it takes.
-        needed: usize,
-    },
-    /// No epoch is left in this set.
-    #[error("no epoch is left in this set of voters")]
-    NoEpoch,
-}
 
 impl Leader {
     /// When to call [`Leader::tick`] next, if nothing else happens before: never, while nothing is new or it is not this node's turn.

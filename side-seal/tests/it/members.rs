@@ -9,8 +9,8 @@ use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::names::Name;
 use side_ledger::transaction::Transaction;
-use side_seal::leader::Record;
-use side_seal::{Effect, Event, Leader, Message, SignedBlock, Warrant};
+
+use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock, Warrant};
 
 /// The founders' key pairs, the first sealer's first.
 pub(crate) fn keypair(number: usize) -> Keypair {

@@ -2,9 +2,10 @@
 
 use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
 use side_ledger::transaction::{SetClose, VoterAsk};
-use side_seal::leader::{MAX_ORPHANS, Record, Refusal, VoteError};
+use side_seal::effect::{Refusal, VoteError};
+use side_seal::leader::MAX_ORPHANS;
 use side_seal::warrant::WarrantFault;
-use side_seal::{DoubleSeal, Event, Hold, Leader, Message, SignedBlock, Warrant};
+use side_seal::{DoubleSeal, Event, Hold, Leader, Message, Record, SignedBlock, Warrant};
 
 use crate::members::{Member, carry, key, keypair, share, shown, told};
 

@@ -13,8 +13,8 @@ use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Sealing};
 use side_ledger::group::Group;
 use side_ledger::names::Name;
 use side_ledger::transaction::{SetClose, Transaction, Transfer, VoterAsk};
-use side_seal::leader::Record;
-use side_seal::{Effect, Event, Leader, Message, SignedBlock};
+
+use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
 pub(crate) struct Rng(u64);
@@ -249,6 +249,7 @@ impl World {
                     self.send(number, to, Packet::Seal(message.encode()));
                 }
                 Effect::Show(event) => self.show(number, &event),
+                Effect::Reply(reply) => unreachable!("nothing was asked: {reply:?}"),
             }
         }
     }
@@ -275,6 +276,7 @@ impl World {
                 assert!(evil, "seed {}: an honest block was refused: {refusal}", self.plan.seed);
             }
             Event::Extended(..) => {}
+            Event::Offended(guilt) => unreachable!("in leader mode nobody votes on blocks: {guilt:?}"),
         }
     }
 

@@ -1,0 +1,195 @@
+//! One interface over both modes of sealing. Which one a group has is told by its genesis.
+
+use bft_json_crdt::identity::{AuthorId, Keypair};
+use side_ledger::block::{Block, BlockId, Epoch, Height};
+use side_ledger::genesis::{Genesis, Sealing};
+use side_ledger::group::Group;
+use side_ledger::transaction::SealersVote;
+
+use crate::bft::Bft;
+use crate::bft::evidence::Offence;
+use crate::bft::request::Request;
+use crate::bft::seat::Seat;
+use crate::effect::{Effect, Guilt, Office, Record, Refusal, VoteError};
+use crate::leader::Leader;
+use crate::message::Message;
+
+/// The engine of a group: events and the time go in, effects come out, to be carried out in their order.
+pub enum Engine {
+    /// One sealer, whom the voters can replace.
+    Leader(Box<Leader>),
+    /// Four or more sealers agree on each block.
+    Bft(Box<Bft>),
+}
+
+impl Engine {
+    /// The engine of the group of `genesis`, without blocks. With a key pair it takes part where that is asked for.
+    pub fn new(genesis: &Genesis, keypair: Option<Keypair>) -> Self {
+        match genesis.spec().sealing {
+            Sealing::Leader { .. } => Self::Leader(Box::new(Leader::new(keypair))),
+            Sealing::Bft { .. } => Self::Bft(Box::new(Bft::new(keypair))),
+        }
+    }
+
+    /// Takes in what was kept, in the order in which it was, after the group has loaded its changes. Nothing of it is to be kept or told again.
+    pub fn restore(&mut self, group: &mut Group, records: impl IntoIterator<Item = Record>) {
+        match self {
+            Self::Leader(leader) => leader.restore(group, records),
+            Self::Bft(bft) => bft.restore(group, records),
+        }
+    }
+
+    /// Says whether this node seals, proposes and votes on blocks. A node whose disk may be older than what it has told must not. In BFT mode it takes part again only in the
+    /// epoch after the present one, also after a restart.
+    pub fn set_sealing(&mut self, group: &Group, may_seal: bool) -> Vec<Effect> {
+        match self {
+            Self::Leader(leader) => {
+                leader.set_sealing(may_seal);
+                Vec::new()
+            }
+            Self::Bft(bft) => bft.set_sealing(group, may_seal),
+        }
+    }
+
+    /// A message came. An error is the sender's fault; effects may have come before it. Asks are answered by [`Engine::answer`].
+    pub fn hear(&mut self, group: &mut Group, message: Message) -> (Vec<Effect>, Option<Refusal>) {
+        match self {
+            Self::Leader(leader) => leader.hear(group, message),
+            Self::Bft(bft) => bft.hear(group, message),
+        }
+    }
+
+    /// The group has more changes. Also to be called where the group put blocks back.
+    pub fn changed(&mut self, group: &mut Group) -> Vec<Effect> {
+        match self {
+            Self::Leader(leader) => leader.changed(group),
+            Self::Bft(bft) => bft.changed(group),
+        }
+    }
+
+    /// When to call [`Engine::tick`] next, in ms, if nothing else happens before. To be asked again after every other call.
+    pub fn deadline(&self, group: &Group) -> Option<u64> {
+        match self {
+            Self::Leader(leader) => leader.deadline(group),
+            Self::Bft(bft) => bft.deadline(group),
+        }
+    }
+
+    /// Time has passed: seals, proposes or asks if it is time to. In leader mode also to be called after votes came.
+    pub fn tick(&mut self, group: &mut Group, now_ms: u64) -> Vec<Effect> {
+        match self {
+            Self::Leader(leader) => leader.tick(group, now_ms),
+            Self::Bft(bft) => bft.tick(group, now_ms),
+        }
+    }
+
+    /// What a node that has just connected is told.
+    pub fn greet(&self, group: &Group) -> Vec<Message> {
+        match self {
+            Self::Leader(leader) => leader.greet(group),
+            Self::Bft(bft) => bft.greet(),
+        }
+    }
+
+    /// The answer to [`Message::Ask`], for whoever asked.
+    pub fn answer(&self, group: &Group, want: &BlockId, have: &[BlockId]) -> Option<Message> {
+        match self {
+            Self::Leader(leader) => leader.answer(group, want, have),
+            Self::Bft(bft) => bft.answer(want, have),
+        }
+    }
+
+    /// Who seals and who decides about it.
+    pub fn office(&self, group: &Group) -> Office {
+        match self {
+            Self::Leader(leader) => leader.office(group),
+            Self::Bft(bft) => bft.office(group),
+        }
+    }
+
+    /// The height of the last final block; `None` in leader mode, where nothing is final.
+    pub fn final_height(&self, group: &Group) -> Option<Height> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Bft(bft) => Some(bft.final_height(group)),
+        }
+    }
+
+    /// How many voters (in BFT mode: sealers) are known to hold the block at this height, or one after it.
+    pub fn holders(&self, group: &Group, height: Height) -> usize {
+        match self {
+            Self::Leader(leader) => leader.holders(group, height),
+            Self::Bft(bft) => bft.holders(height),
+        }
+    }
+
+    /// Whether nobody drops the block at this height any more: more than two thirds hold it; in BFT mode it is final.
+    pub fn is_held(&self, group: &Group, height: Height) -> bool {
+        match self {
+            Self::Leader(leader) => leader.is_held(group, height),
+            Self::Bft(bft) => height.0 > 0 && height <= bft.final_height(group),
+        }
+    }
+
+    /// A block that is known, on the chain or beside it.
+    pub fn block(&self, id: &BlockId) -> Option<&Block> {
+        match self {
+            Self::Leader(leader) => leader.block(id).map(|signed| signed.block()),
+            Self::Bft(bft) => bft.block(id),
+        }
+    }
+
+    /// What is proven against sealers.
+    pub fn proofs(&self) -> Vec<Guilt> {
+        match self {
+            Self::Leader(leader) => leader
+                .proofs()
+                .map(|proof| Guilt {
+                    sealer: proof.signer(),
+                    offence: Offence::DoubleSeal,
+                    epoch: proof.rank().epoch,
+                    place: proof.rank().height.0,
+                })
+                .collect(),
+            Self::Bft(bft) => bft.proofs().collect(),
+        }
+    }
+
+    /// The vote that somebody else shall seal (in BFT mode: that an epoch shall begin that this sealer leads first), to be written into the group as a
+    /// transaction.
+    pub fn vote(&self, group: &Group, sealer: AuthorId) -> Result<SealersVote, VoteError> {
+        match self {
+            Self::Leader(leader) => leader.vote(group, sealer),
+            Self::Bft(bft) => bft.vote(group, sealer),
+        }
+    }
+
+    /// Whether this node should write `set.close` now.
+    pub fn wants_close(&self, group: &Group) -> bool {
+        match self {
+            Self::Leader(leader) => leader.wants_close(group),
+            Self::Bft(bft) => bft.wants_close(group),
+        }
+    }
+
+    /// The epoch for which this node is to run simplex now; never in leader mode. Ask after each call that may have extended the chain.
+    pub fn seat(&self, group: &Group) -> Option<Seat> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Bft(bft) => bft.seat(group),
+        }
+    }
+
+    /// The agreement (simplex) asks or tells something. In leader mode nothing does.
+    pub fn request(&mut self, group: &mut Group, request: Request, now_ms: u64) -> (Vec<Effect>, Option<Refusal>) {
+        match self {
+            Self::Leader(_) => (Vec::new(), Some(Refusal::Mode)),
+            Self::Bft(bft) => bft.request(group, request, now_ms),
+        }
+    }
+
+    /// The number of the present epoch.
+    pub fn epoch(&self, group: &Group) -> Epoch {
+        self.office(group).epoch
+    }
+}
