@@ -7,7 +7,7 @@
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
-//! - [`output`], [`error`] — what people and scripts get to read
+//! - [`output`], [`qr`], [`error`] — what people and scripts get to read
 //! - [`clock`] — the wall clock and the random source, read here alone
 
 pub mod api;
@@ -22,5 +22,6 @@ pub mod home;
 pub mod keys;
 pub mod net;
 pub mod output;
+pub mod qr;
 pub mod registry;
 pub mod terminal;

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::groups::GroupAction;
 use crate::error::CommandError;
 
 /// The version of this protocol.
@@ -66,6 +67,11 @@ pub enum Verb {
     },
     /// What was said about swaps by this node or to it; answered with [`crate::daemon::view::Swaps`].
     Swaps,
+    /// Do something about the groups that the node belongs to.
+    Groups {
+        /// What.
+        action: GroupAction,
+    },
 }
 
 impl Verb {
@@ -74,6 +80,7 @@ impl Verb {
         match self {
             Self::History { .. } | Self::Status | Self::Peers | Self::Swaps => true,
             Self::Note { .. } | Self::Swap { .. } => false,
+            Self::Groups { action } => action.only_reads(),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! - [`swaps`] — a node's swaps: on disk, in the group, on the chains
 //! - [`confirm`] — how deep a transaction lies
 //! - [`transfer`] — a payment from its beginning to its confirmations
-//! - [`settings`], [`qr`] — what people say and see
+//! - [`settings`], [`link`] — what people say and see
 
 pub mod amount;
 pub mod chain;
@@ -19,8 +19,8 @@ pub mod esplora;
 mod fake;
 pub mod fees;
 pub mod htlc;
+pub mod link;
 pub mod network;
-pub mod qr;
 pub mod scan;
 pub mod seed;
 pub mod settings;

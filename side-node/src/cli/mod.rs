@@ -32,6 +32,10 @@ On another machine:
   side-node invite node1               prints side://…
   side-node init node3 --join side://…
 
+Several groups at once (see side-node group --help):
+  side-node group create node1 team    node1 is in two groups now
+  side-node note node1 --group team \"hello\"
+
 Exit codes: 0 done, 1 you can mend it, 2 wrong usage, 3 a server cannot be reached, 255 a bug of ours.";
 
 /// A member of a group that shares a signed history, with nobody to trust.
@@ -102,8 +106,12 @@ pub enum Command {
     Init(commands::init::InitArgs),
     /// Run a node: type notes, see those of others
     Run(commands::run::RunArgs),
+    /// Groups: create, list, show, members, invite, join, leave, use
+    Group(commands::group::GroupArgs),
     /// Print an invitation to the node's group: one line that `init --join` takes
     Invite(commands::invite::InviteArgs),
+    /// Print the node's public key
+    Key(commands::key::KeyArgs),
     /// Write a note, signed and on disk when this returns
     Note(commands::note::NoteArgs),
     /// Print the group's history as this node knows it
@@ -145,7 +153,9 @@ fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Init(args) => commands::init::run(&cli.globals, args),
         Command::Run(args) => commands::run::run(&cli.globals, args),
+        Command::Group(args) => commands::group::run(&cli.globals, args),
         Command::Invite(args) => commands::invite::run(&cli.globals, args),
+        Command::Key(args) => commands::key::run(&cli.globals, args),
         Command::Note(args) => commands::note::run(&cli.globals, args),
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),

@@ -161,7 +161,7 @@ impl Core {
         match verb {
             Verb::Note { text } => Some(self.note(text, now_ms)),
             Verb::Swap { kind, body } => Some(self.swap(kind, body, now_ms)),
-            Verb::History { .. } | Verb::Status | Verb::Peers | Verb::Swaps => None,
+            Verb::History { .. } | Verb::Status | Verb::Peers | Verb::Swaps | Verb::Groups { .. } => None,
         }
     }
 

@@ -16,6 +16,7 @@
 mod audit;
 pub mod core;
 pub mod disk;
+pub mod groups;
 pub mod invited;
 pub mod membership;
 pub mod offline;
@@ -32,7 +33,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::membership::Memberships;
+use self::groups::Folder;
 use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
 use crate::btc::settings::{BtcSettings, Layer};
@@ -102,7 +103,7 @@ struct Ask {
 pub struct Mailbox {
     asks: mpsc::Sender<Ask>,
     announcements: broadcast::Sender<Announcement>,
-    memberships: Arc<Memberships>,
+    folder: Arc<Folder>,
 }
 
 impl Mailbox {
@@ -118,8 +119,14 @@ impl Mailbox {
 
     /// [`Mailbox::ask`] about the group that `group` names, if it does.
     pub async fn ask_in(&self, group: Option<&str>, verb: Verb) -> Result<serde_json::Value, CommandError> {
+        if let Verb::Groups { action } = verb {
+            let folder = Arc::clone(&self.folder);
+            let answer = tokio::task::spawn_blocking(move || folder.obey(&action));
+            return answer.await.map_err(|e| CommandError::bug(format!("the groups could not be changed: {e}")))?;
+        }
+        let memberships = self.folder.memberships();
         if let Some(word) = group
-            && self.memberships.choose(Some(word))?.group() != self.memberships.default().group()
+            && memberships.choose(Some(word))?.group() != memberships.default().group()
         {
             return Err(CommandError::user(format!("the running node serves its default group only, not {word:?}"))
                 .hint("stop it for commands about its other groups"));
@@ -180,17 +187,17 @@ impl Daemon {
         // Watching never needs another word for real money: it only brings home what is out.
         let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
-            let home = home.clone();
+            let (root, home) = (root.clone(), home.clone());
             tokio::task::spawn_blocking(move || disk::open(&root, &home, None, trust_this_copy, max_store_bytes))
         };
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
         let settings = Settings::resolve(relay, 0, file, &opened.known_relays)?;
         let server = ControlServer::bind(&home)?;
-        let memberships = Arc::new(Memberships::load(&home)?);
+        let folder = Arc::new(Folder::open(&root, &home, opened.core.author())?);
 
         let (announcements, first) = broadcast::channel(ANNOUNCEMENTS);
         let (asks, inbox) = mpsc::channel(MAILBOX);
-        let mailbox = Mailbox { asks, announcements, memberships };
+        let mailbox = Mailbox { asks, announcements, folder };
         let stop = CancellationToken::new();
         let relay = RelayLink::new(settings.relay, &opened.core);
         let mut task = task::Task::new(opened, relay, inbox, mailbox.announcements.clone())?;

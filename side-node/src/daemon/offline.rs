@@ -5,11 +5,13 @@ use side_store::Store as _;
 
 use super::core::{Core, store_error};
 use super::disk::{self, Opened};
+use super::groups::Folder;
 use super::view::Accepted;
 use crate::api::control::Verb;
 use crate::clock;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
+use crate::keys;
 
 /// Answers as the running node would, about its default group unless `group` names another. Takes the folder's lock meanwhile.
 pub fn answer(
@@ -18,12 +20,19 @@ pub fn answer(
     group: Option<&str>,
     verb: Verb,
 ) -> Result<serde_json::Value, CommandError> {
+    if let Verb::Groups { action } = &verb {
+        home.require()?;
+        let _lock = home.lock()?;
+        let key = keys::load(&home.key_file())?.author();
+        return Folder::open(root, home, key)?.obey(action);
+    }
     let Opened { mut core, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
     let answer = match verb {
         Verb::History { limit } => to_json(&core.history(limit)),
         Verb::Status => to_json(&core.status(None)),
         Verb::Peers => to_json(&core.peers(None)),
         Verb::Swaps => to_json(&core.swaps()),
+        Verb::Groups { .. } => Err(CommandError::bug("a verb about the folder came to a group")),
         verb @ (Verb::Note { .. } | Verb::Swap { .. }) => {
             let now = clock::now_ms();
             core.claim_name(now)?;

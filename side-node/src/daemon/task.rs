@@ -233,6 +233,7 @@ impl Task {
                 Owed::Ask(Verb::History { limit }) => to_json(&self.core.history(limit)),
                 Owed::Ask(Verb::Peers) => to_json(&self.core.peers(Some(self.relay.status()))),
                 Owed::Ask(Verb::Swaps) => to_json(&self.core.swaps()),
+                Owed::Ask(Verb::Groups { .. }) => Err(CommandError::bug("a verb about the folder came to a group")),
                 Owed::Ask(Verb::Status | Verb::Note { .. } | Verb::Swap { .. }) => to_json(&self.status()),
             };
             // Whoever asked may have gone away meanwhile.

@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod groups;
 mod init;
 mod restored;
 mod support;

@@ -40,6 +40,18 @@ impl TestRoot {
         self.try_init(name, None).unwrap()
     }
 
+    /// A node that founds a group of its own, whatever the root has already.
+    pub(crate) fn found(&self, name: &str, group: &str) -> Made {
+        let args = InitArgs {
+            name: name.parse().unwrap(),
+            join: None,
+            group_name: Some(group.parse().unwrap()),
+            restore_wallet: false,
+            relay: RelayArgs { relay: Some(NOWHERE.to_owned()) },
+        };
+        init(&self.root, &args).unwrap()
+    }
+
     pub(crate) fn config(&self, name: &str, relay: &str) -> DaemonConfig {
         DaemonConfig { relay: Some(relay.to_owned()), ..DaemonConfig::new(self.root.clone(), self.root.node(name)) }
     }

@@ -27,8 +27,8 @@ use crate::registry::LockedRegistry;
 
 /// The name of a group that is founded without one.
 const DEFAULT_GROUP_NAME: &str = "side";
-/// Time between blocks of a group that is founded without further words.
-const DEFAULT_BLOCK_INTERVAL_MS: u64 = 5_000;
+/// Time between blocks of a group that is founded without further words: what people wait for, and cheap enough for a machine that does other things.
+pub(in crate::cli) const DEFAULT_BLOCK_INTERVAL_MS: u64 = 1_000;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]

@@ -7,9 +7,10 @@ use serde_json::json;
 use side_ledger::Name;
 
 use super::{ChainArgs, PayArgs, Session};
-use crate::btc::qr;
+use crate::btc::link::link;
 use crate::cli::Globals;
 use crate::error::CommandError;
+use crate::qr;
 
 /// Arguments of `btc address`.
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ pub fn run(globals: &Globals, args: AddressArgs) -> Result<(), CommandError> {
     let mut wallet = session.open()?;
     let receive = if args.new { wallet.fresh_address() } else { wallet.address() }.map_err(|e| session.error(e))?;
     let address = receive.address.to_string();
-    let link = qr::link(&address);
+    let link = link(&address);
     let value = json!({
         "node": session.name,
         "network": session.network(),
