@@ -109,6 +109,8 @@ pub enum Taken {
 pub struct Merged {
     /// One for each change, in the order given.
     pub taken: Vec<(ChangeId, Taken)>,
+    /// What became of changes that had waited.
+    pub settled: Vec<(ChangeId, Verdict)>,
     /// What was applied, in causal order: to be stored, then passed on. Void where [`Merged::rebuilt`]: then store [`Replica::log`] anew.
     pub applied: Vec<ChangeIdx>,
     /// What happened to the document.
@@ -420,6 +422,7 @@ impl Group {
                 merged.entries.extend(entries);
             }
         }
+        merged.settled.extend(outcome.settled);
         merged.applied.extend(outcome.applied);
         merged.events.extend(outcome.events);
         merged.proofs.extend(outcome.proofs);

@@ -32,7 +32,9 @@ const CONFIG_FILE: &str = "config.toml";
     name = "side-watcher",
     version,
     about,
-    after_help = "Without arguments it serves at ws://127.0.0.1:8080. A browser shows a page at that address; /healthz, /readyz and /metrics are for machines."
+    after_help = "Without arguments it serves at ws://127.0.0.1:8080. A browser shows a page at that address; /healthz, /readyz and /metrics are for machines.\n\n\
+        A group can make it its sealer, with the key that it prints when it is ready: found the group with that key as the first sealer, or let the voters decide \
+        with `/vote leader KEY` in their consoles. It seals from then on; it has no vote unless it is a voter."
 )]
 pub struct Cli {
     /// Where to listen, ADDRESS:PORT (port 0: the system chooses) [default: 127.0.0.1:8080]
@@ -41,6 +43,14 @@ pub struct Cli {
     /// The data folder [default: the folder `watcher` in SIDE_HOME, or in ~/.side]
     #[arg(long, env = "SIDE_WATCHER_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// A small file outside of the data folder by which a relay notices that the folder was put back to an older state [default: beside the data folder, its
+    /// name with `.witness`]
+    #[arg(long, env = "SIDE_WATCHER_WITNESS", value_name = "FILE")]
+    witness: Option<PathBuf>,
+    /// Seal blocks although the data folder looks restored, without learning from the voters first. Only if you know that nothing is missing in it: a relay that
+    /// seals a block twice proves itself a liar
+    #[arg(long)]
+    seal_restored: bool,
     /// A config file (TOML) [default: config.toml in the data folder, if it is there]
     #[arg(long, env = "SIDE_WATCHER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -196,7 +206,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::System)?;
     let server = Server::start(config).await?;
     // Whoever started it may not read; that is no reason to stop.
-    let _ = writeln!(io::stdout(), "side-watcher ready on {}", server.url());
+    let _ = writeln!(io::stdout(), "side-watcher ready on {}\nkey {}", server.url(), server.identity());
     let name = tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
@@ -275,7 +285,15 @@ fn merge(cli: Cli, file: File, data: PathBuf) -> Result<Config, CliError> {
     if allow_origins.is_empty() {
         allow_origins = file.allow_origins;
     }
-    Ok(Config { listen, data, allow_origins, limits })
+    let witness = cli.witness.or_else(|| beside(&data));
+    Ok(Config { listen, data, witness, seal_restored: cli.seal_restored, allow_origins, limits })
+}
+
+/// Beside the data folder: `watcher.witness` for `watcher`.
+fn beside(data: &Path) -> Option<PathBuf> {
+    let mut name = data.file_name()?.to_owned();
+    name.push(".witness");
+    Some(data.with_file_name(name))
 }
 
 fn start_logs(cli: &Cli, file: &File) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! What the relay counts, in Prometheus' text form.
 //!
-//! Rule: a label takes its values from our own code (reasons, verdicts), never from what a peer sends, so that no peer can grow a series.
+//! Rule: a label takes its values from our own code (reasons, verdicts), never from what a peer sends, so that no peer can grow a series. The one exception
+//! is the group, and only the first [`MAX_LABELLED_GROUPS`] have a label.
 
 use std::sync::atomic::AtomicI64;
 
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use side_ledger::GroupId;
 
 use crate::protocol::CloseReason;
 
@@ -18,6 +20,29 @@ use crate::protocol::CloseReason;
 pub struct Reason {
     /// The word.
     pub reason: &'static str,
+}
+
+/// Most groups that have series of their own: a page that a scraper takes in a blink.
+pub const MAX_LABELLED_GROUPS: i64 = 64;
+
+/// A group as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfGroup {
+    /// Its id in hexadecimal digits.
+    pub group: String,
+}
+
+/// What is shown of one group.
+#[derive(Debug, Clone, Default)]
+pub struct GroupMetrics(Option<Gauge>);
+
+impl GroupMetrics {
+    /// Sets the height of its chain.
+    pub fn height(&self, height: u64) {
+        if let Some(gauge) = &self.0 {
+            gauge.set(i64::try_from(height).unwrap_or(i64::MAX));
+        }
+    }
 }
 
 /// A family of counters by reason.
@@ -45,6 +70,12 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Changes received, by verdict.
     pub changes: ByReason,
+    /// Blocks, by what became of them.
+    pub blocks: ByReason,
+    /// Messages of the side lane, by what became of them.
+    pub side: ByReason,
+    /// The height of each group's chain.
+    pub heights: Family<OfGroup, Gauge>,
     /// Changes handed to a subscriber (one change to three subscribers counts three).
     pub deliveries: Counter,
     /// Changes that were on disk when they were acknowledged.
@@ -84,6 +115,9 @@ impl Default for Metrics {
             frames_out: Counter::default(),
             bytes_out: Counter::default(),
             changes: ByReason::default(),
+            blocks: ByReason::default(),
+            side: ByReason::default(),
+            heights: Family::default(),
             deliveries: Counter::default(),
             durable: Counter::default(),
             strikes: ByReason::default(),
@@ -115,6 +149,9 @@ impl Metrics {
         r.register("frames_out", "Websocket messages sent", self.frames_out.clone());
         r.register_with_unit("out", "Payload sent", Unit::Bytes, self.bytes_out.clone());
         r.register("changes", "Changes received, by verdict", self.changes.clone());
+        r.register("blocks", "Blocks, by what became of them", self.blocks.clone());
+        r.register("side_messages", "Messages of the side lane, by what became of them", self.side.clone());
+        r.register("height", "Height of a group's chain (of the first groups only)", self.heights.clone());
         r.register("deliveries", "Changes handed to a subscriber", self.deliveries.clone());
         r.register("durable_changes", "Changes written to disk", self.durable.clone());
         r.register("strikes", "Faults charged to connections, by kind", self.strikes.clone());
@@ -134,6 +171,13 @@ impl Metrics {
         self.closed.get_or_create(&Reason { reason: reason.label() }).inc();
     }
 
+    /// The series of a group that is carried from now on; of none where too many have some.
+    pub fn of_group(&self, group: &GroupId) -> GroupMetrics {
+        let has_room = self.groups.get() < MAX_LABELLED_GROUPS;
+        let label = OfGroup { group: group.to_string() };
+        GroupMetrics(has_room.then(|| self.heights.get_or_create(&label).clone()))
+    }
+
     /// The text form (OpenMetrics).
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(8 << 10);
@@ -151,6 +195,17 @@ pub fn count(family: &ByReason, reason: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_crowd_of_groups_grows_the_page() {
+        let metrics = Metrics::default();
+        for number in 0..2 * MAX_LABELLED_GROUPS {
+            metrics.groups.set(number);
+            metrics.of_group(&GroupId([number as u8; 32])).height(7);
+        }
+        let lines = metrics.encode().lines().filter(|line| line.starts_with("side_watcher_height{")).count();
+        assert_eq!(lines as i64, MAX_LABELLED_GROUPS);
+    }
 
     #[test]
     fn what_was_counted_shows_in_the_text() {

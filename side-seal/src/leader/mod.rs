@@ -145,9 +145,13 @@ impl Leader {
         tip.into_iter().chain(self.holds.values().copied().map(Message::Hold)).chain(proofs).collect()
     }
 
-    /// The answer to [`Message::Ask`]: what leads to the block from what the asker has, lowest first.
+    /// The answer to [`Message::Ask`]: what leads to the block from what the asker has, lowest first. Whoever wants the group's origin is told the last block, or
+    /// that there is none: a node that may have forgotten blocks asks so.
     pub fn answer(&self, group: &Group, want: &BlockId, have: &[BlockId]) -> Option<Message> {
         let chain = group.chain();
+        if *want == BlockId::origin(group.id()) {
+            return Some(Message::Blocks(self.tree.get(&chain.tip_id()).cloned().into_iter().collect()));
+        }
         let wanted = self.tree.get(want)?;
         let mut ids: Vec<BlockId> = Vec::new();
         // Beside the chain step by step, on the chain by height.

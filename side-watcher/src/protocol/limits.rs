@@ -22,11 +22,14 @@ pub const MAX_NOTICE_BYTES: usize = 512;
 pub const MAX_CLOSE_TEXT: usize = 123;
 /// Most bytes of a message of the side lane that a relay passes on: some dozen signed addresses. A snapshot of a state does not go this way.
 pub const MAX_SIDE_BYTES: usize = 16 << 10;
-/// Messages of the side lane that a relay passes on for one connection in one group: each is copied to everybody, so they are few. One in
-/// [`SIDE_INTERVAL`], and this many at once.
+/// Messages of the side lane that a relay passes on at once for one connection in one group: each is copied to everybody, so they are few.
 pub const SIDE_BURST: u64 = 16;
-/// See [`SIDE_BURST`].
-pub const SIDE_INTERVAL: Duration = Duration::from_secs(2);
+/// Messages of the side lane that a relay passes on a second for one connection in one group.
+pub const SIDE_RATE: u64 = 1;
+/// Bytes of the side lane that a relay passes on at once for all connections of a group: with a thousand connections it writes a gigabyte.
+pub const SIDE_GROUP_BURST: u64 = 1 << 20;
+/// Bytes of the side lane that a relay passes on a second for all connections of a group.
+pub const SIDE_GROUP_RATE: u64 = 64 << 10;
 /// How long either end waits for the websocket handshake and the hello together.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an end that has heard nothing sends a ping.

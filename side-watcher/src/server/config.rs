@@ -111,6 +111,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The data folder: identity key, lock and store. Made with mode 0700 if it does not exist.
     pub data: PathBuf,
+    /// A small file outside of the data folder that tells whether the folder was put back to an older state (see [`side_store::identity`]). Within the folder if
+    /// there is none, or if it cannot be written.
+    pub witness: Option<PathBuf>,
+    /// Seal although the data folder looks restored: the operator knows that nothing is missing.
+    pub seal_restored: bool,
     /// Web origins whose pages may open a websocket, beside the relay's own (`https://example.org`).
     pub allow_origins: Vec<String>,
     /// The bounds.
@@ -123,6 +128,8 @@ impl Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.into(),
+            witness: None,
+            seal_restored: false,
             allow_origins: Vec::new(),
             limits: Limits::default(),
         }

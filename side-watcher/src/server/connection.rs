@@ -321,10 +321,8 @@ async fn dispatch(frame: Bytes, peer: &Peer, groups: &HashMap<Channel, Subscript
     let Some((group, lane)) = lane else {
         return peer.strike("unknown-channel");
     };
-    if lane != Lane::Sync {
-        return;
-    }
-    if payload.first() == Some(&ACK_TAG)
+    if lane == Lane::Sync
+        && payload.first() == Some(&ACK_TAG)
         && let Some(acked) = ack(&payload)
     {
         if group.acks.note(acked) {
@@ -335,7 +333,7 @@ async fn dispatch(frame: Bytes, peer: &Peer, groups: &HashMap<Channel, Subscript
     let cost = (payload.len() + INBOUND_OVERHEAD).min(INBOUND_BYTES) as u32;
     // The semaphore lives as long as this task and is never closed.
     if let Ok(permit) = room.clone().acquire_many_owned(cost).await {
-        group.mailbox.send(Command::Frame { from: peer.id, payload, _room: permit });
+        group.mailbox.send(Command::Frame { from: peer.id, lane, payload, _room: permit });
     }
 }
 

@@ -11,6 +11,8 @@ use thiserror::Error;
 
 /// The identity key's file: 64 hexadecimal digits, mode 0600.
 pub const IDENTITY_FILE: &str = "identity.key";
+/// The witness's file, where it cannot lie beside the folder; see [`side_store::identity`].
+const WITNESS_FILE: &str = "witness";
 /// The lock's file: one process a folder.
 pub const LOCK_FILE: &str = "lock";
 
@@ -88,6 +90,27 @@ impl DataFolder {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether no relay has ever run with this folder.
+    pub fn is_new(&self) -> bool {
+        !self.path.join(IDENTITY_FILE).exists()
+    }
+
+    /// Where the witness lies that tells whether the folder was put back: where it was asked to; else within, where it tells less.
+    pub fn witness(&self, asked: Option<&Path>) -> PathBuf {
+        let outside = asked.filter(|path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let may_write = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+            if !may_write {
+                tracing::warn!(
+                    path = %path.display(),
+                    "cannot keep the witness there: a folder that is put back as a whole will not be noticed. Choose another place with --witness"
+                );
+            }
+            may_write
+        });
+        outside.map_or_else(|| self.path.join(WITNESS_FILE), Path::to_owned)
     }
 
     /// The relay's identity: read, or made on the first start and then never overwritten.

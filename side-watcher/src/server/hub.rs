@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use bft_json_crdt::change::DocumentId;
 use bft_json_crdt::evidence::{EquivocationProof, Voucher};
-use bft_json_crdt::identity::AuthorId;
-use bft_json_crdt::replica::{Incoming, Limits as ReplicaLimits, Replica};
-use side_ledger::{Genesis, GroupId};
-use side_store::{LoadBounds, Store, StoreError};
+use bft_json_crdt::identity::{AuthorId, Keypair};
+use bft_json_crdt::replica::{Incoming, Limits as ReplicaLimits};
+use bytes::Bytes;
+use side_ledger::{Genesis, Group, GroupId, Sealing};
+use side_seal::{Engine, Record};
+use side_store::{Batch, LoadBounds, Store, StoreError};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Admit;
 use super::config::Limits;
-use super::group::{self, Mailbox, Setup};
+use super::group::{self, CAUTIOUS, Mailbox, Setup, cautious_key};
 use super::keys::Counted;
 use super::persist::Persist;
 use crate::metrics::{Metrics, count};
@@ -52,6 +53,65 @@ struct Entry {
     name: String,
 }
 
+/// A group that is held, before its task starts.
+pub(super) struct Loaded {
+    group: Group,
+    engine: Engine,
+    /// Bytes of it on disk.
+    bytes: u64,
+    cautious: bool,
+}
+
+impl Loaded {
+    /// A group of which nothing is held yet.
+    fn new(genesis: Genesis, identity: &Keypair, cautious: bool) -> Self {
+        // The relay takes part in no Byzantine agreement: it has no direct connections to the sealers.
+        let seals = matches!(genesis.spec().sealing, Sealing::Leader { .. });
+        let engine = Engine::new(&genesis, seals.then(|| identity.clone()));
+        let group = Group::open(genesis, Some(identity.author()), ReplicaLimits::default());
+        Self { group, engine, bytes: 0, cautious }
+    }
+
+    fn read(&mut self, store: &mut dyn Store) -> Result<(), HubError> {
+        let id = self.group.id();
+        let damaged = |detail: String| HubError::Damaged { group: id, detail };
+        let mut from = 0;
+        loop {
+            let records = store.load(&id, from, LoadBounds::default())?;
+            if records.is_empty() {
+                break;
+            }
+            from += records.len() as u64;
+            let mut stored = Vec::with_capacity(records.len());
+            for record in records {
+                self.bytes += record.change.bytes().len() as u64;
+                let voucher = record.voucher.map(|bytes| Voucher::decode(&bytes)).transpose();
+                let voucher = voucher.map_err(|error| damaged(error.to_string()))?;
+                stored.push(Incoming { change: record.change, voucher });
+            }
+            self.group.load(stored).map_err(|error| damaged(error.to_string()))?;
+        }
+        for proof in store.proofs(&id)? {
+            let proof = EquivocationProof::decode(&proof).map_err(|error| damaged(error.to_string()))?;
+            let _ = self.group.apply_proof(proof);
+        }
+        let mut seals: Vec<Record> = Vec::new();
+        loop {
+            let records: Vec<Bytes> = store.seals(&id, seals.len() as u64, LoadBounds::default())?;
+            if records.is_empty() {
+                break;
+            }
+            for record in records {
+                self.bytes += record.len() as u64;
+                seals.push(Record::decode(&record).map_err(|error| damaged(error.to_string()))?);
+            }
+        }
+        self.engine.restore(&mut self.group, seals);
+        self.cautious = store.meta(&cautious_key(&id))?.is_some();
+        Ok(())
+    }
+}
+
 /// The groups of a relay.
 pub(super) struct Hub {
     groups: Mutex<HashMap<GroupId, Entry>>,
@@ -60,53 +120,48 @@ pub(super) struct Hub {
     adopted_by: Counted<AuthorId>,
     persist: Persist,
     /// Whose key the replicas count as a writer's; see [`super::group`].
-    identity: AuthorId,
+    identity: Keypair,
+    /// The store was found to be restored once: see [`super::group`].
+    cautious: bool,
     limits: Limits,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
 
 impl Hub {
-    /// Loads every group that the store holds.
-    pub(super) fn load(store: &mut dyn Store, identity: AuthorId) -> Result<Vec<(Genesis, Replica, u64)>, HubError> {
-        let mut loaded = Vec::new();
+    /// Loads every group that the store holds, and whether the store was ever found to be restored.
+    pub(super) fn load(store: &mut dyn Store, identity: &Keypair) -> Result<(Vec<Loaded>, bool), HubError> {
+        let mut all = Vec::new();
         for record in store.groups()? {
             let started = Instant::now();
             let damaged = |detail: String| HubError::Damaged { group: record.group, detail };
             let genesis = Genesis::decode(&record.genesis).map_err(|error| damaged(error.to_string()))?;
-            let mut replica = new_replica(&genesis, identity);
-            let mut bytes = 0;
-            let mut from = 0;
-            loop {
-                let records = store.load(&record.group, from, LoadBounds::default())?;
-                if records.is_empty() {
-                    break;
-                }
-                from += records.len() as u64;
-                let mut stored = Vec::with_capacity(records.len());
-                for record in records {
-                    bytes += record.change.bytes().len() as u64;
-                    let voucher = record.voucher.map(|bytes| Voucher::decode(&bytes)).transpose();
-                    let voucher = voucher.map_err(|error| damaged(error.to_string()))?;
-                    stored.push(Incoming { change: record.change, voucher });
-                }
-                replica.load(stored).map_err(|error| damaged(error.to_string()))?;
-            }
-            for proof in store.proofs(&record.group)? {
-                let proof = EquivocationProof::decode(&proof).map_err(|error| damaged(error.to_string()))?;
-                let _ = replica.apply_proof(proof);
-            }
-            tracing::info!(group = %record.group, name = %genesis.name(), changes = replica.len(), took = ?started.elapsed(), "loaded");
-            loaded.push((genesis, replica, bytes));
+            let mut loaded = Loaded::new(genesis, identity, false);
+            loaded.read(store)?;
+            let group = &loaded.group;
+            tracing::info!(
+                group = %record.group, name = %group.genesis().name(), changes = group.replica().len(), height = group.chain().height().0,
+                took = ?started.elapsed(), "loaded"
+            );
+            all.push(loaded);
         }
-        Ok(loaded)
+        Ok((all, store.meta(CAUTIOUS)?.is_some()))
+    }
+
+    /// Marks the store as restored, with every group in it; or takes all such marks away.
+    pub(super) fn mark_restored(store: &mut dyn Store, restored: bool) -> Result<(), StoreError> {
+        let value = restored.then(|| Bytes::from_static(b"1"));
+        let groups = store.groups()?;
+        let batch = Batch::new().meta(CAUTIOUS, value.clone());
+        let mark = |batch: Batch, group: &GroupId| batch.meta(&cautious_key(group), value.clone());
+        store.commit(&groups.iter().map(|record| &record.group).fold(batch, mark)).map(drop)
     }
 
     /// Starts the tasks of the loaded groups.
     pub(super) fn start(
-        loaded: Vec<(Genesis, Replica, u64)>,
+        (loaded, cautious): (Vec<Loaded>, bool),
         persist: Persist,
-        identity: AuthorId,
+        identity: Keypair,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -116,12 +171,13 @@ impl Hub {
             adopted_by: Counted::default(),
             persist,
             identity,
+            cautious,
             limits,
             metrics,
             tasks: TaskTracker::new(),
         };
-        for (genesis, replica, bytes) in loaded {
-            hub.open(genesis, replica, bytes);
+        for loaded in loaded {
+            hub.open(loaded);
         }
         hub
     }
@@ -130,22 +186,25 @@ impl Hub {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, genesis: Genesis, replica: Replica, bytes: u64) -> Joined {
+    fn open(&self, loaded: Loaded) -> Joined {
         let mut groups = self.groups();
         // Channels count from 1, the same for all connections, so that a live frame is the same bytes for all.
         let channel = Channel(groups.len() as u32 + 1);
-        let id = genesis.id();
-        let name = genesis.name().as_str().to_owned();
+        let Loaded { group, engine, bytes, cautious } = loaded;
+        let id = group.id();
+        let name = group.genesis().name().as_str().to_owned();
         let setup = Setup {
-            id,
             channel,
-            replica,
-            admit: Admit::new(genesis),
+            identity: self.identity.clone(),
+            group,
+            engine,
+            cautious,
             bytes,
             max_bytes: self.limits.max_group_bytes,
             slow_timeout: self.limits.slow_timeout,
             persist: self.persist.clone(),
             metrics: self.metrics.clone(),
+            of_group: self.metrics.of_group(&id),
         };
         let joined = Joined { channel, mailbox: group::spawn(setup, &self.tasks) };
         groups.insert(id, Entry { joined: joined.clone(), name });
@@ -182,14 +241,14 @@ impl Hub {
         {
             return refuse("quota", GroupReply::Quota);
         }
-        if let Err(error) = self.persist.adopt(genesis.clone()).await {
+        let mark = self.cautious.then(|| cautious_key(&id));
+        if let Err(error) = self.persist.adopt(&genesis, mark).await {
             self.adopted_by.leave(key);
             tracing::error!(group = %id, %error, "cannot adopt a group");
             return refuse("store", GroupReply::Unavailable);
         }
         tracing::info!(group = %id, name = %genesis.name(), %key, "adopted");
-        let replica = new_replica(&genesis, self.identity);
-        Ok(self.open(genesis, replica, 0))
+        Ok(self.open(Loaded::new(genesis, &self.identity, self.cautious)))
     }
 
     /// How many groups are carried, and the first of them by name.
@@ -216,10 +275,4 @@ impl Hub {
         let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.tasks.wait()).await;
         self.persist.stop();
     }
-}
-
-fn new_replica(genesis: &Genesis, identity: AuthorId) -> Replica {
-    let mut replica = Replica::new(genesis.id().document(), ReplicaLimits::default());
-    replica.set_writer(Some(identity));
-    replica
 }

@@ -1,7 +1,7 @@
 //! The relay: a library that a test starts in-process.
 //!
 //! ```text
-//! listener ─▶ connection ─┬─▶ group (replica, sync sessions) ─▶ commit thread (store)
+//! listener ─▶ connection ─┬─▶ group (changes, blocks, sessions) ─▶ commit thread (store)
 //!             connection ─┤      │ live frames, encoded once
 //!             connection ◀┴──────┘
 //! ```
@@ -10,10 +10,10 @@
 //! - `data` — the data folder: lock and identity
 //! - [`http`], `pages` — the first bytes of a connection, and the pages
 //! - `connection`, `peer` — one connection; what others hold of it
-//! - `hub`, `group`, `admission`, `persist` — the groups, what each does, whose changes, and the disk
-//! - [`quota`], `keys` — rates, strikes, counts
+//! - `hub`, `group`, `persist` — the groups, what each does, and the disk
+//! - [`quota`], `keys`, `clock` — rates, strikes, counts, the time
 
-mod admission;
+mod clock;
 pub mod config;
 mod connection;
 mod data;
@@ -31,10 +31,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bft_json_crdt::identity::{AuthorId, Keypair};
-use side_store::{OpenOptions, SqliteStore, StoreError};
+use side_store::{Expect, OpenOptions, SqliteStore, StoreError, identity};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +104,7 @@ struct Shared {
 impl Shared {
     /// Milliseconds since 1970-01-01 UTC.
     fn now_ms(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+        clock::now_ms()
     }
 }
 
@@ -123,6 +122,7 @@ impl Server {
     /// Opens the data folder, loads what it holds, and listens. When this returns, connections are taken.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let data = DataFolder::open(&config.data)?;
+        let expect = if data.is_new() { Expect::New } else { Expect::Existing };
         let identity = data.identity()?;
         // First of all the address: whoever started a second relay by mistake learns it before anything is loaded.
         let listener = TcpListener::bind(config.listen).await.map_err(|cause| match cause.kind() {
@@ -133,9 +133,10 @@ impl Server {
 
         let metrics = Arc::new(Metrics::default());
         let mut store = SqliteStore::open(data.path().join(STORE_FILE), &OpenOptions::default())?;
-        let loaded = hub::Hub::load(&mut store, identity.author())?;
+        look_for_restore(&mut store, &data, expect, &config)?;
+        let loaded = hub::Hub::load(&mut store, &identity)?;
         let (persist, store) = persist::Persist::spawn(Box::new(store), metrics.clone()).map_err(StartError::Thread)?;
-        let hub = hub::Hub::start(loaded, persist, identity.author(), config.limits.clone(), metrics.clone());
+        let hub = hub::Hub::start(loaded, persist, identity.clone(), config.limits.clone(), metrics.clone());
 
         let shared = Arc::new(Shared {
             config,
@@ -194,6 +195,34 @@ impl Server {
             _ => Err(StopError::Panic),
         }
     }
+}
+
+/// Finds out whether the store may be older than what the relay has told, and marks it so: it then seals in none of its groups until it has learnt what it
+/// has forgotten.
+fn look_for_restore(
+    store: &mut SqliteStore,
+    data: &DataFolder,
+    expect: Expect,
+    config: &Config,
+) -> Result<(), StartError> {
+    let mut entropy = [0; 16];
+    getrandom::fill(&mut entropy).map_err(DataError::Random)?;
+    let mut identified = identity::identify(store, &data.witness(config.witness.as_deref()), expect, entropy)?;
+    if let Some(suspicion) = &identified.suspicion {
+        if !config.seal_restored {
+            tracing::warn!(
+                "{suspicion}; where a group has made this relay its sealer, it seals only once the voters have told what may be missing. If you know \
+                 that nothing is missing, start it with --seal-restored"
+            );
+        }
+        // First the mark, then the acceptance: a crash in between only marks again.
+        hub::Hub::mark_restored(store, true)?;
+        identified.accept(store)?;
+    }
+    if config.seal_restored {
+        hub::Hub::mark_restored(store, false)?;
+    }
+    Ok(())
 }
 
 impl Drop for Server {

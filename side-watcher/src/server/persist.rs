@@ -32,9 +32,28 @@ pub(super) struct Job {
     pub(super) group: GroupId,
     pub(super) records: Vec<Incoming>,
     pub(super) proofs: Vec<EquivocationProof>,
+    /// Records of sealing.
+    pub(super) seals: Vec<Bytes>,
+    /// Marks that are set or removed.
+    pub(super) meta: Vec<(String, Option<Bytes>)>,
     /// Told to `done` when all of it is on disk.
     pub(super) ticket: u64,
     pub(super) done: tokio_mpsc::UnboundedSender<u64>,
+}
+
+impl Job {
+    /// A job without anything in it.
+    pub(super) fn new(group: GroupId, done: &tokio_mpsc::UnboundedSender<u64>) -> Self {
+        Self {
+            group,
+            records: Vec::new(),
+            proofs: Vec::new(),
+            seals: Vec::new(),
+            meta: Vec::new(),
+            ticket: 0,
+            done: done.clone(),
+        }
+    }
 }
 
 /// The running thread; what it returns at the end says whether everything is on disk.
@@ -43,7 +62,7 @@ pub(super) type StoreThread = JoinHandle<Result<(), Arc<StoreError>>>;
 enum Request {
     Keep(Job),
     /// A new group. Answered when it is on disk, or when that failed.
-    Adopt(Box<Genesis>, oneshot::Sender<Result<(), Arc<StoreError>>>),
+    Adopt(Batch, oneshot::Sender<Result<(), Arc<StoreError>>>),
     Stop,
 }
 
@@ -72,10 +91,12 @@ impl Persist {
         let _ = self.requests.send(Request::Keep(job));
     }
 
-    /// Adds a group.
-    pub(super) async fn adopt(&self, genesis: Genesis) -> Result<(), Arc<StoreError>> {
+    /// Adds a group, with a mark if it is to be handled with caution.
+    pub(super) async fn adopt(&self, genesis: &Genesis, mark: Option<String>) -> Result<(), Arc<StoreError>> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.requests.send(Request::Adopt(Box::new(genesis), reply));
+        let batch = Batch::new().group(genesis);
+        let batch = mark.iter().fold(batch, |batch, key| batch.meta(key, Some(Bytes::from_static(b"1"))));
+        let _ = self.requests.send(Request::Adopt(batch, reply));
         // No answer: the relay is stopping, and so is the connection that asked.
         answer.await.unwrap_or(Ok(()))
     }
@@ -115,9 +136,9 @@ impl Worker {
                         fill(&mut batch, &job);
                         jobs.push(job);
                     }
-                    Request::Adopt(genesis, reply) => {
+                    Request::Adopt(batch, reply) => {
                         // On its own: it may fail without holding up the others.
-                        let _ = reply.send(self.commit(&Batch::new().group(&genesis)));
+                        let _ = reply.send(self.commit(&batch));
                     }
                     Request::Stop => ended = true,
                 }
@@ -181,5 +202,11 @@ fn fill(batch: &mut Batch, job: &Job) {
     }
     for proof in &job.proofs {
         batch.push(Write::Proof { group: job.group, proof: proof.encode().into() });
+    }
+    for record in &job.seals {
+        batch.push(Write::Seal { group: job.group, record: record.clone() });
+    }
+    for (key, value) in &job.meta {
+        batch.push(Write::Meta { key: key.clone(), value: value.clone() });
     }
 }

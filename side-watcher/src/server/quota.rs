@@ -28,6 +28,16 @@ impl Bucket {
         self.tokens = (self.tokens + elapsed * self.rate).min(self.burst) - n as f64;
         if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.rate) }
     }
+
+    /// Takes `n` tokens if that many are there.
+    pub fn try_take(&mut self, n: u64, now: Instant) -> bool {
+        self.take(0, now);
+        let has = self.tokens >= n as f64;
+        if has {
+            self.tokens -= n as f64;
+        }
+        has
+    }
 }
 
 /// The rates of one connection: messages and bytes. Whoever sends faster is read more slowly (the websocket and TCP windows fill up at its
@@ -108,6 +118,17 @@ mod tests {
         assert_eq!(rates.message(0, start + Duration::from_secs(1)), Duration::ZERO);
         assert_eq!(rates.message(0, start + Duration::from_secs(1)), Duration::ZERO);
         assert_eq!(rates.message(0, start + Duration::from_secs(1)), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_taken() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1, 2, start);
+        assert!(bucket.try_take(2, start));
+        assert!(!bucket.try_take(1, start));
+        assert!(!bucket.try_take(2, start + Duration::from_secs(1)));
+        assert!(bucket.try_take(1, start + Duration::from_secs(1)));
+        assert!(bucket.try_take(2, start + Duration::from_secs(60)), "what was refused is no debt");
     }
 
     #[test]
