@@ -25,6 +25,7 @@ pub mod proposal;
 pub mod request;
 pub mod run;
 pub mod seat;
+pub mod simplex;
 
 use std::collections::{BTreeMap, HashMap};
 

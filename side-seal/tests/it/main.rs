@@ -1,5 +1,6 @@
-//! Leader mode from the outside: single rules against single attackers, and whole groups of nodes under a seeded scheduler.
+//! Both modes from the outside: single rules against single attackers, and whole groups of nodes under a seeded scheduler.
 
+mod bft;
 mod bytes;
 mod members;
 mod rules;

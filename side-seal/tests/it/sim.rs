@@ -30,7 +30,7 @@ fn play(plan: Plan) -> World {
     world
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     #[allow(clippy::disallowed_methods, reason = "how long a test runs is said from outside")]
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }

@@ -20,6 +20,10 @@ use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock};
 pub(crate) struct Rng(u64);
 
 impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -152,7 +156,7 @@ impl World {
         .unwrap();
         let mut world = Self {
             plan,
-            rng: Rng(plan.seed),
+            rng: Rng::new(plan.seed),
             now: 0,
             order: 0,
             due: BTreeMap::new(),
