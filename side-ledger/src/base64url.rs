@@ -4,14 +4,15 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// Why a text is not base64url.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Base64Error {
+pub enum Base64Error {
     /// The character at this byte offset does not belong to the alphabet.
     Character(usize),
     /// No bytes have a text of this length, or its last character has bits that mean nothing.
     End,
 }
 
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// The text of these bytes.
+pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
@@ -22,7 +23,8 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
+/// The bytes of a text.
+pub fn decode(text: &str) -> Result<Vec<u8>, Base64Error> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut word, mut bits) = (0u32, 0);
     for (at, byte) in text.bytes().enumerate() {

@@ -79,7 +79,7 @@ impl fmt::Debug for BlockId {
 }
 
 /// What blocks are compared by; never by height alone. The derived order is the rank order: recovery first, height last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct Rank {
     /// The recovery.
     pub recovery: Recovery,

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bft_json_crdt::encoding::Write as _;
+use bft_json_crdt::change::MAX_SAFE;
+use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::hash::hash;
 use bft_json_crdt::identity::AuthorId;
 
@@ -22,6 +23,10 @@ pub const GOVERNANCE_DOMAIN: &str = "side/1/governance";
 pub const MAX_VOTERS: usize = MAX_FOUNDERS;
 /// On how much one voter may vote at a time, so that the state stays small.
 pub const MAX_BALLOTS: usize = 16;
+/// Most decided changes of a set: everybody may leave, and as many may come.
+pub const MAX_PENDING: usize = 2 * MAX_VOTERS;
+/// Most bytes of this part of the state: the sum of what its bounds allow.
+pub const MAX_GOVERNANCE_BYTES: usize = 64 + 3 * 32 * MAX_VOTERS + 33 * MAX_PENDING + 74 * MAX_VOTERS * MAX_BALLOTS;
 
 /// What is voted on by sealed votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +132,11 @@ impl Governance {
 
     /// The hash that the state root covers.
     pub fn hash(&self) -> [u8; 32] {
+        hash(GOVERNANCE_DOMAIN, &self.encode())
+    }
+
+    /// The one encoding.
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 33 * (self.voters.len() + 2 * self.sealers.len()));
         out.put_varint(self.set.0);
         out.put_varint(self.epoch.0);
@@ -158,7 +168,52 @@ impl Governance {
         }
         out.put_varint(self.interval_ms);
         out.put_varint(self.block_changes);
-        hash(GOVERNANCE_DOMAIN, &out)
+        out
+    }
+
+    /// Reads bytes that hold this part of the state of a group with this genesis and nothing else. There is one encoding; every other is refused.
+    pub fn decode(bytes: &[u8], spec: &GroupSpec) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let (set, epoch) = (SetNumber(safe(&mut reader)?), Epoch(safe(&mut reader)?));
+        let voters = keys(&mut reader)?.into_iter().collect();
+        let (office, sealers) = (keys(&mut reader)?, keys(&mut reader)?);
+        let pending = ascending(&mut reader, 33, MAX_PENDING, |reader| {
+            let key = key(reader)?;
+            match reader.varint()? {
+                0 => Ok((key, false)),
+                1 => Ok((key, true)),
+                _ => Err(DecodeError::Rule("a flag is neither 0 nor 1")),
+            }
+        })?;
+        let ballots = ascending(&mut reader, 35, MAX_VOTERS * MAX_BALLOTS, |reader| {
+            let voter = key(reader)?;
+            let subject = match reader.varint()? {
+                0 => Subject::Member(key(reader)?),
+                1 => match reader.varint()? {
+                    0 => Subject::Parameter(Parameter::IntervalMs),
+                    1 => Subject::Parameter(Parameter::BlockChanges),
+                    _ => return Err(DecodeError::Rule("an unknown parameter")),
+                },
+                _ => return Err(DecodeError::Rule("an unknown subject of a vote")),
+            };
+            Ok(((voter, subject), reader.varint()?))
+        })?;
+        let (interval_ms, block_changes) = (reader.varint()?, reader.varint()?);
+        reader.finish()?;
+        let closed_group = spec.admission == Admission::Closed;
+        Ok(Self {
+            closed_group,
+            set,
+            epoch,
+            voters,
+            office,
+            sealers,
+            pending,
+            ballots,
+            interval_ms,
+            block_changes,
+            closing: false,
+        })
     }
 
     /// Others seal from here on. Whoever is replaced leaves the set when it closes, and may ask to return.
@@ -348,10 +403,110 @@ impl Governance {
     }
 }
 
+fn safe(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    match reader.varint()? {
+        number if number <= MAX_SAFE => Ok(number),
+        _ => Err(DecodeError::Rule("a number exceeds 2^53 - 1")),
+    }
+}
+
+fn key(reader: &mut Reader<'_>) -> Result<AuthorId, DecodeError> {
+    AuthorId::from_bytes(reader.array()?).map_err(|_| DecodeError::Rule("a key is not acceptable"))
+}
+
+fn keys(reader: &mut Reader<'_>) -> Result<Vec<AuthorId>, DecodeError> {
+    let keys: BTreeMap<AuthorId, ()> = ascending(reader, 32, MAX_VOTERS, |reader| Ok((key(reader)?, ())))?;
+    Ok(keys.into_keys().collect())
+}
+
+/// At most `most` pairs of at least `least` bytes each, whose first parts strictly ascend.
+fn ascending<K: Ord, V>(
+    reader: &mut Reader<'_>,
+    least: usize,
+    most: usize,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<(K, V), DecodeError>,
+) -> Result<BTreeMap<K, V>, DecodeError> {
+    let count = reader.count(least)?;
+    if count > most {
+        return Err(DecodeError::Rule("a list is too long"));
+    }
+    let mut map = BTreeMap::new();
+    for _ in 0..count {
+        let (key, value) = read(reader)?;
+        if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            return Err(DecodeError::Rule("a list does not strictly ascend"));
+        }
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::genesis::{Limits, MAX_BLOCK_CHANGES, MAX_INTERVAL_MS};
+    use crate::names::Name;
     use bft_json_crdt::identity::Keypair;
+
+    fn spec(admission: Admission) -> GroupSpec {
+        GroupSpec {
+            name: Name::new("friends").unwrap(),
+            created_ms: 1,
+            nonce: [3; 32],
+            founders: vec![Keypair::from_seed(&[1; 32]).author()],
+            admission,
+            allocation: BTreeMap::new(),
+            sealing: Sealing::Leader { interval_ms: 1000 },
+            limits: Limits::default(),
+        }
+    }
+
+    #[test]
+    fn what_members_decided_reads_back_as_itself_and_in_no_other_way() {
+        let key = |seed: u8| Keypair::from_seed(&[seed; 32]).author();
+        let spec = spec(Admission::Closed);
+        let mut governance = Governance::new(&spec);
+        governance.voters = (1..5).map(key).collect();
+        governance.pending = [(key(9), true), (key(2), false)].into();
+        for (subject, choice) in [(Subject::Member(key(9)), 2), (Subject::Parameter(Parameter::BlockChanges), 77)] {
+            governance.ballots.insert((key(3), subject), choice);
+        }
+        let bytes = governance.encode();
+        assert_eq!(Governance::decode(&bytes, &spec), Ok(governance.clone()));
+        for at in 0..bytes.len() {
+            assert!(Governance::decode(&bytes[..at], &spec).is_err());
+            for flip in [1u8, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= flip;
+                if let Ok(other) = Governance::decode(&changed, &spec) {
+                    assert_eq!(other.encode(), changed, "a second encoding passed");
+                    assert_ne!(other.hash(), governance.hash());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_decisions_fit_their_bound() {
+        let key = |seed: usize| {
+            let mut bytes = [7; 32];
+            bytes[..8].copy_from_slice(&(seed as u64).to_be_bytes());
+            Keypair::from_seed(&bytes).author()
+        };
+        let mut governance = Governance::new(&spec(Admission::Open));
+        let all: Vec<AuthorId> = (0..MAX_PENDING).map(key).collect();
+        governance.pending = all.iter().map(|key| (*key, true)).collect();
+        governance.voters = all.iter().copied().take(MAX_VOTERS).collect();
+        (governance.office, governance.sealers) = (all[..MAX_VOTERS].to_vec(), all[..MAX_VOTERS].to_vec());
+        for voter in &governance.voters {
+            for subject in &all[..MAX_BALLOTS] {
+                governance.ballots.insert((*voter, Subject::Member(*subject)), MAX_SAFE);
+            }
+        }
+        (governance.set, governance.epoch) = (SetNumber(MAX_SAFE), Epoch(MAX_SAFE));
+        (governance.interval_ms, governance.block_changes) = (MAX_INTERVAL_MS, MAX_BLOCK_CHANGES);
+        assert!(governance.encode().len() <= MAX_GOVERNANCE_BYTES);
+    }
 
     #[test]
     fn it_takes_more_than_two_thirds_or_all_the_others() {

@@ -24,6 +24,7 @@ use crate::chain::{Chain, Fault, Sealed, Settled, Switch};
 use crate::genesis::{Admission, Genesis, GroupId};
 use crate::ledger::{Entry, Ledger, Position};
 use crate::names::Name;
+use crate::proof::Proof;
 use crate::receipt::Status;
 use crate::transaction::{MAX_TRANSACTIONS, TRANSACTIONS_KEY, Transaction, TransactionError};
 
@@ -321,6 +322,11 @@ impl Group {
     /// The state root after the last block.
     pub fn state_root(&mut self) -> [u8; 32] {
         self.chain.state_root()
+    }
+
+    /// Proves by the block at a height what became of a change. See [`Chain::prove_change_at`].
+    pub fn prove_change_at(&mut self, id: &ChangeId, height: Height) -> Option<Proof> {
+        self.chain.prove_change_at(&self.replica, id, height)
     }
 
     /// Holds the chain to its invariants. Costs a walk over everything.

@@ -13,9 +13,11 @@
 //! - [`chain`]: blocks extend it, and what their transactions come to: [`accounts`], [`governance`], [`receipt`]s
 //! - [`merkle`]: the trees that a state root covers
 //! - [`proof`]: what stands in the state of a block, shown to somebody who holds no more than the block
+//! - [`base64url`]: how bytes are written for people to paste
 //! - [`invitation`]: everything that a newcomer needs, as one text
 
 pub mod accounts;
+pub mod base64url;
 pub mod block;
 pub mod chain;
 pub mod genesis;
@@ -28,8 +30,6 @@ pub mod names;
 pub mod proof;
 pub mod receipt;
 pub mod transaction;
-
-mod base64url;
 
 pub use block::{Block, BlockId};
 pub use chain::Chain;

@@ -109,9 +109,17 @@ impl Tree {
     /// # Panics
     /// If there is no such leaf.
     pub fn path(&mut self, index: usize) -> Vec<Hash> {
+        self.path_among(index, self.len())
+    }
+
+    /// The path of a leaf in the tree of the first `len` leaves.
+    ///
+    /// # Panics
+    /// If there is no such leaf, or there are not so many.
+    pub fn path_among(&mut self, index: usize, len: usize) -> Vec<Hash> {
         self.settle();
-        let (mut start, mut len) = (0, self.len());
-        assert!(index < len, "a path is of a leaf");
+        assert!(index < len && len <= self.len(), "a path is of a leaf");
+        let (mut start, mut len) = (0, len);
         let mut path = Vec::new();
         while len > 1 {
             let left = len.next_power_of_two() / 2;
@@ -182,6 +190,10 @@ mod tests {
                 assert_eq!(path.concat(), theirs.prove_inclusion(index).as_bytes());
                 assert!(verify(&root, n as u64 + 1, index as u64, &data(index), &path));
                 assert!(!verify(&root, n as u64 + 1, index as u64, &data(index + 1), &path));
+                // What the tree was when this leaf was the last one.
+                let before = root_of((0..=index).map(|n| leaf(&data(n))));
+                let path = ours.path_among(index / 2, index + 1);
+                assert!(verify(&before, index as u64 + 1, index as u64 / 2, &data(index / 2), &path));
             }
         }
     }

@@ -10,7 +10,7 @@ use bft_json_crdt::replica::Replica;
 use thiserror::Error;
 
 use crate::accounts::Account;
-use crate::block::{Block, BlockError, MAX_BLOCK_BYTES};
+use crate::block::{Block, BlockError, Height, MAX_BLOCK_BYTES};
 use crate::chain::{Chain, StateParts};
 use crate::genesis::GroupId;
 use crate::merkle::{self, Hash, MAX_PATH};
@@ -78,11 +78,7 @@ impl Proof {
         let mut out = Vec::with_capacity(block.len() + self.leaf.len() + 32 * self.path.len() + 128);
         out.put_varint(PROOF_VERSION);
         out.put_blob(&block);
-        out.put_varint(self.state.changes);
-        out.put(&self.state.changes_root);
-        out.put_varint(self.state.accounts);
-        out.put(&self.state.accounts_root);
-        out.put(&self.state.governance);
+        self.state.write(&mut out);
         out.put_varint(self.index);
         out.put_blob(&self.leaf);
         out.put_varint(self.path.len() as u64);
@@ -98,13 +94,7 @@ impl Proof {
             return Err(ProofError::Version(version));
         }
         let block = Block::decode(reader.blob()?)?;
-        let state = StateParts {
-            changes: reader.varint()?,
-            changes_root: reader.array()?,
-            accounts: reader.varint()?,
-            accounts_root: reader.array()?,
-            governance: reader.array()?,
-        };
+        let state = StateParts::read(&mut reader)?;
         let index = reader.varint()?;
         let leaf = reader.blob()?;
         if leaf.len() > MAX_LEAF_BYTES {
@@ -148,20 +138,22 @@ impl Proof {
 impl Chain {
     /// Proves by the last block what became of a change; `None` if no block sealed it.
     pub fn prove_change(&mut self, replica: &Replica, id: &ChangeId) -> Option<Proof> {
+        self.prove_change_at(replica, id, self.height())
+    }
+
+    /// Proves by the block at a height what became of a change; `None` if neither that block nor one before it sealed the change.
+    pub fn prove_change_at(&mut self, replica: &Replica, id: &ChangeId, height: Height) -> Option<Proof> {
         let (index, receipt) = self.receipt(replica, replica.index_of(id)?)?;
-        let path = self.change_path(index);
-        self.proof(index, receipt.encode(), path)
+        let sealed = self.at(height).filter(|sealed| index < sealed.state.changes)?;
+        let (block, state) = (sealed.block.clone(), sealed.state);
+        Some(Proof { block, state, index, leaf: receipt.encode(), path: self.change_path(index, state.changes) })
     }
 
     /// Proves by the last block what the ledger knows of a key; `None` if it has no account, or there is no block.
     pub fn prove_account(&mut self, key: &AuthorId) -> Option<Proof> {
         let (index, account, path) = self.account_path(key)?;
-        self.proof(index, account.encode(key), path)
-    }
-
-    fn proof(&mut self, index: u64, leaf: Vec<u8>, path: Vec<Hash>) -> Option<Proof> {
-        let state = self.state();
-        Some(Proof { block: self.tip()?.block.clone(), state, index, leaf, path })
+        let sealed = self.tip()?;
+        Some(Proof { block: sealed.block.clone(), state: sealed.state, index, leaf: account.encode(key), path })
     }
 }
 
@@ -170,7 +162,6 @@ mod tests {
     use bft_json_crdt::identity::Keypair;
 
     use super::*;
-    use crate::block::Height;
     use crate::genesis::{Admission, Genesis, GroupSpec, Limits, Sealing};
     use crate::group::Group;
     use crate::names::Name;
@@ -237,6 +228,16 @@ mod tests {
             assert_eq!(read.verify(GroupId([0; 32])), Err(ProofError::Group));
         }
         assert_eq!(group.chain().height(), Height(4));
+        // An earlier block proves what it covers, by what the tree was then.
+        let first = group.replica().id(bft_json_crdt::causality::ChangeIdx(0));
+        for height in 1..=4 {
+            let proof = group.prove_change_at(&first, Height(height)).unwrap();
+            assert_eq!((proof.block.height, proof.state.changes), (Height(height), height));
+            assert!(matches!(proof.verify(group.id()), Ok(Fact::Change(receipt)) if receipt.id == first));
+        }
+        let last = group.replica().id(bft_json_crdt::causality::ChangeIdx(3));
+        assert_eq!(group.prove_change_at(&last, Height(3)), None);
+        assert_eq!(group.prove_change_at(&last, Height(5)), None);
         let (chain, replica) = group.parts();
         assert_eq!(chain.prove_change(replica, &ChangeId([0; 32])), None);
         assert_eq!(chain.prove_account(&keypair(9).author()), None);

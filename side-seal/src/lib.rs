@@ -16,8 +16,12 @@
 //! - [`leader`]: the engine of the leader mode
 //! - [`signed`], [`warrant`]: its blocks under a signature, words of voters, proofs of double sealing; what entitles a block to begin an epoch or a set
 //! - [`bft`]: the engine of the BFT mode, its certificates and evidence
+//! - [`certificate`]: what shows that a block is the group's to somebody who holds no other
+//! - [`bundle`]: a proof of a transaction that needs nothing beside it
 
 pub mod bft;
+pub mod bundle;
+pub mod certificate;
 pub mod effect;
 pub mod engine;
 pub mod leader;
@@ -26,6 +30,7 @@ pub mod signed;
 pub mod warrant;
 
 pub use bft::Bft;
+pub use bundle::Bundle;
 pub use effect::{Effect, Event, Record};
 pub use engine::Engine;
 pub use leader::Leader;

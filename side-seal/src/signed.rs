@@ -82,8 +82,27 @@ impl SignedBlock {
         &self.0.warrant
     }
 
+    /// The same block and signature without the warrant.
+    pub(crate) fn bare(&self) -> Self {
+        self.with(Warrant::default())
+    }
+
+    /// A block under a signature that came beside it.
+    pub(crate) fn from_parts(block: Block, signer: AuthorId, signature: Signature) -> Result<Self, SignedError> {
+        let id = block.id()?;
+        if !verify(&signer, BLOCK_SIGNATURE_DOMAIN, &id.0, &signature) {
+            return Err(SignedError::Signature);
+        }
+        Ok(Self(Arc::new(Parts { block, id, signer, signature, warrant: Warrant::default() })))
+    }
+
+    /// The signature.
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.0.signature
+    }
+
     /// The same block and signature without the warrant, as a proof carries it.
-    fn write_bare(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_bare(&self, out: &mut Vec<u8>) {
         let block = self.0.block.encode().expect("a signed block has an encoding: its id was made from it");
         out.put_blob(&block);
         out.put(self.0.signer.as_bytes());
@@ -94,15 +113,10 @@ impl SignedBlock {
         Self(Arc::new(Parts { warrant, ..(*self.0).clone() }))
     }
 
-    fn read_bare(reader: &mut Reader<'_>) -> Result<Self, SignedError> {
+    pub(crate) fn read_bare(reader: &mut Reader<'_>) -> Result<Self, SignedError> {
         let block = Block::decode(reader.blob()?)?;
-        let id = block.id()?;
         let signer = AuthorId::from_bytes(reader.array()?)?;
-        let signature = Signature(reader.array()?);
-        if !verify(&signer, BLOCK_SIGNATURE_DOMAIN, &id.0, &signature) {
-            return Err(SignedError::Signature);
-        }
-        Ok(Self(Arc::new(Parts { block, id, signer, signature, warrant: Warrant::default() })))
+        Self::from_parts(block, signer, Signature(reader.array()?))
     }
 
     /// The one encoding.
@@ -200,7 +214,7 @@ impl DoubleSeal {
         if of(a) != of(b) || a.id() == b.id() {
             return Err(SignedError::NoProof);
         }
-        Ok(Self { a: a.with(Warrant::default()), b: b.with(Warrant::default()) })
+        Ok(Self { a: a.bare(), b: b.bare() })
     }
 
     /// Who sealed twice.

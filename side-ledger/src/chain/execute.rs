@@ -6,7 +6,7 @@ use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Replica;
 
-use super::{Chain, Fault, Place, RECENT_BLOCKS, Sealed, Switch};
+use super::{Chain, Fault, Place, RECENT_BLOCKS, Sealed, StateParts, Switch};
 use crate::block::{Block, BlockId, Height};
 use crate::ledger::{Action, Ledger, Position};
 use crate::merkle::{self, Hash};
@@ -57,7 +57,7 @@ impl Chain {
         }
         let drift = self.accounts.drift();
         let (block, switch, undo) = (block.clone(), switch.cloned(), Some(self.accounts.settle()));
-        self.blocks.push(Sealed { id, block, switch, electorate, before, changes, undo });
+        self.blocks.push(Sealed { id, block, switch, electorate, before, state: StateParts::default(), changes, undo });
         if drift != 0 {
             return Err(Fault::Supply);
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::change::ChangeId;
-use bft_json_crdt::encoding::Write as _;
+use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::hash::hash;
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Replica;
@@ -47,7 +47,7 @@ pub const RECENT_BLOCKS: usize = 64;
 pub const MAX_UNKNOWN: usize = 64;
 
 /// What a state root is the hash of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StateParts {
     /// How many changes are sealed.
     pub changes: u64,
@@ -66,12 +66,28 @@ impl StateParts {
     pub fn root(&self) -> Hash {
         let mut out = Vec::with_capacity(128);
         out.put_varint(STATE_VERSION);
+        self.write(&mut out);
+        hash(STATE_DOMAIN, &out)
+    }
+
+    /// Appends the parts, as `state` has them after its version.
+    pub fn write(&self, out: &mut Vec<u8>) {
         out.put_varint(self.changes);
         out.put(&self.changes_root);
         out.put_varint(self.accounts);
         out.put(&self.accounts_root);
         out.put(&self.governance);
-        hash(STATE_DOMAIN, &out)
+    }
+
+    /// Reads the parts.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            changes: reader.varint()?,
+            changes_root: reader.array()?,
+            accounts: reader.varint()?,
+            accounts_root: reader.array()?,
+            governance: reader.array()?,
+        })
     }
 }
 
@@ -146,6 +162,8 @@ pub struct Sealed {
     pub electorate: Arc<Electorate>,
     /// What the members had decided before it.
     pub before: Arc<Governance>,
+    /// What its state root is the hash of.
+    pub state: StateParts,
     /// What it sealed, in the one order.
     changes: Vec<ChangeIdx>,
     /// What undoes it, unless it is settled.
@@ -301,6 +319,24 @@ impl Chain {
         self.state().root()
     }
 
+    /// Writes down with the last block what its state root is the hash of. Gives the root.
+    fn keep_state(&mut self) -> Hash {
+        let state = self.state();
+        if let Some(sealed) = self.blocks.last_mut() {
+            sealed.state = state;
+        }
+        state.root()
+    }
+
+    /// What the members had decided after the block at a height; at 0 the genesis'.
+    pub fn governance_after(&self, height: Height) -> Option<&Governance> {
+        let next = usize::try_from(height.0).ok()?;
+        match self.blocks.get(next) {
+            Some(next) => Some(&next.before),
+            None => (next == self.blocks.len()).then_some(&self.governance),
+        }
+    }
+
     /// Where a transaction stands; `None` if its change is not applied here.
     pub fn status(&self, replica: &Replica, position: &Position) -> Option<Status> {
         let index = replica.index_of(&position.id)?;
@@ -334,9 +370,9 @@ impl Chain {
             .collect()
     }
 
-    /// The path of a sealed change in the tree of changes.
-    pub(crate) fn change_path(&mut self, index: u64) -> Vec<Hash> {
-        self.log.path(index as usize)
+    /// The path of a sealed change in the tree of the first `changes` sealed changes.
+    pub(crate) fn change_path(&mut self, index: u64, changes: u64) -> Vec<Hash> {
+        self.log.path_among(index as usize, changes as usize)
     }
 
     /// A key's account, its number and its path in the tree of accounts.
@@ -373,7 +409,7 @@ impl Chain {
         let fault = match receipts_root {
             Err(fault) => Some(fault),
             Ok(root) if root != block.receipts_root => Some(Fault::ReceiptsRoot),
-            Ok(_) if self.state_root() != block.state_root => Some(Fault::StateRoot),
+            Ok(_) if self.keep_state() != block.state_root => Some(Fault::StateRoot),
             Ok(_) => None,
         };
         if let Some(fault) = fault {
@@ -416,7 +452,7 @@ impl Chain {
                 return Err(fault);
             }
         }
-        block.state_root = self.state_root();
+        block.state_root = self.keep_state();
         let id = block.id()?;
         if let Some(sealed) = self.blocks.last_mut() {
             sealed.id = id;

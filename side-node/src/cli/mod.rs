@@ -120,6 +120,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
+    /// Check a proof of a transaction: takes no node, no store and no network
+    Verify(commands::verify::VerifyArgs),
     /// The Bitcoin wallet: addresses, balance, payments
     Btc(commands::btc::BtcArgs),
     /// Demo: one node of this machine pays another in bitcoin
@@ -160,6 +162,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
+        Command::Verify(args) => commands::verify::run(&cli.globals, args),
         Command::Btc(args) => commands::btc::run(&cli.globals, args),
         Command::BtcTransfer(args) => commands::btc_transfer::run(&cli.globals, args),
         Command::Htlc(args) => commands::htlc::run(&cli.globals, args),

@@ -7,3 +7,4 @@ mod init;
 mod restored;
 mod support;
 mod sync;
+mod verify;

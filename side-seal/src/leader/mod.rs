@@ -201,6 +201,11 @@ impl Leader {
         quorum.is_some_and(|quorum| self.holders(group, height) >= quorum)
     }
 
+    /// Each voter's highest word, in the order of their keys.
+    pub fn words(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.values()
+    }
+
     /// Who seals and who decides about it.
     pub fn office(&self, group: &Group) -> Office {
         let (governance, electorate) = (group.chain().governance(), in_force(group));

@@ -1,7 +1,9 @@
 //! Both modes from the outside: single rules against single attackers, and whole groups of nodes under a seeded scheduler.
 
 mod bft;
+mod bundle;
 mod bytes;
+mod fuzz_replay;
 mod members;
 mod rules;
 mod sim;

@@ -14,6 +14,7 @@ pub mod note;
 pub mod peers;
 pub mod run;
 pub mod status;
+pub mod verify;
 
 use std::time::{Duration, Instant};
 
