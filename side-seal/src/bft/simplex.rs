@@ -187,17 +187,27 @@ pub fn partition(seat: &Seat) -> String {
     format!("bft-{group}-{}-{}", seat.recovery, seat.epoch)
 }
 
-/// Starts simplex for an epoch. `term` is the genesis': how many views one leader stays, 0 for as long as it is live; `journal` the [`partition`] for its votes.
-/// `None` if this key is no sealer's of the epoch. Aborting the handle ends it.
+/// What simplex is started with.
+pub struct Setup<'a> {
+    /// The epoch.
+    pub seat: &'a Seat,
+    /// The key of a sealer of it.
+    pub keypair: &'a Keypair,
+    /// The genesis' term: how many views one leader stays, 0 for as long as it is live.
+    pub term: u64,
+    /// The [`partition`] for its votes.
+    pub journal: String,
+    /// The line to the member.
+    pub line: Line,
+}
+
+/// Starts simplex for an epoch; `None` if the key is no sealer's of it. Aborting the handle ends it.
 ///
-/// The channels carry votes, certificates and the fetching of certificates, of this group and epoch only, between its sealers.
+/// The channels carry votes, certificates and the fetching of certificates, of this group and epoch only, between its sealers. Give them a small quota:
+/// simplex makes a queue for as much as the receiver may hold.
 pub fn start<E, S, R>(
     context: E,
-    seat: &Seat,
-    keypair: &Keypair,
-    term: u64,
-    journal: String,
-    line: Line,
+    setup: Setup<'_>,
     blocker: impl Blocker<PublicKey = PublicKey>,
     [votes, certificates, resolver]: [(S, R); 3],
 ) -> Option<Handle<()>>
@@ -206,6 +216,7 @@ where
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
+    let Setup { seat, keypair, term, journal, line } = setup;
     let voice = Voice { line, epoch: seat.epoch };
     let config = Config {
         scheme: seat.signer(keypair)?,

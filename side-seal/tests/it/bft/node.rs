@@ -20,7 +20,7 @@ use side_ledger::transaction::{SetClose, Transaction, Transfer, VoterAsk};
 use side_seal::bft::proposal::Proposal;
 use side_seal::bft::request::{Reply, Request};
 use side_seal::bft::seat::public_key;
-use side_seal::bft::simplex::{self, Line};
+use side_seal::bft::simplex::{self, Line, Setup};
 use side_seal::{Bft, Effect, Event, Message};
 
 use super::evil::{Evil, Mouth};
@@ -362,8 +362,8 @@ impl Node {
         let (context, term) = (self.context.child("simplex"), lock(&self.shared).plan.term);
         // All share one disk here.
         let journal = format!("{}-{}", simplex::partition(&seat), self.number);
-        let line = self.line.clone();
-        let handle = simplex::start(context, &seat, &self.keypair, term, journal, line, control, channels);
+        let setup = Setup { seat: &seat, keypair: &self.keypair, term, journal, line: self.line.clone() };
+        let handle = simplex::start(context, setup, control, channels);
         self.running = Some((seat.epoch, handle.unwrap()));
     }
 }
