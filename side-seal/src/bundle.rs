@@ -13,7 +13,7 @@ use std::str::FromStr;
 use bft_json_crdt::change::{Change, MAX_CHANGE_BYTES};
 use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::hash::CHANGE_SIGNATURE_DOMAIN;
-use bft_json_crdt::identity::{AuthorId, IdentityError, Signature};
+use bft_json_crdt::identity::IdentityError;
 use bft_json_crdt::ops::Ops;
 use bft_json_crdt::verify::verify;
 use bytes::Bytes;
@@ -28,11 +28,11 @@ use side_ledger::receipt::{Reason, Receipt};
 use thiserror::Error;
 
 use crate::certificate::{
-    self, CertificateFault, Follower, MAX_LINKS, MAX_STEPS, Opening, ProveError, Standing, Step, read_holds,
-    write_holds,
+    self, CertificateFault, Follower, MAX_LINKS, MAX_STEPS, Opening, ProveError, Seal, Standing, Step, bounded,
+    write_block,
 };
-use crate::leader::Leader;
-use crate::signed::{Hold, SignedBlock, SignedError};
+use crate::engine::Engine;
+use crate::signed::SignedError;
 
 /// The version of the format that this build reads and writes.
 pub const BUNDLE_VERSION: u64 = 1;
@@ -99,20 +99,6 @@ pub enum Anchor {
     },
 }
 
-/// What shows that the block of the proof is held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seal {
-    /// Leader mode: the sealer's signature and the voters' words.
-    Held {
-        /// The block under its sealer's signature. Invariant: the block of the proof, without warrant.
-        signed: SignedBlock,
-        /// Blocks that follow on it, up to the last that a word names. At most [`MAX_LINKS`].
-        links: Vec<Block>,
-        /// The words, in the order of the voters' keys.
-        holds: Vec<Hold>,
-    },
-}
-
 /// What its reader trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Trusted {
@@ -135,7 +121,7 @@ pub struct Bundle {
     pub change: Option<Change>,
     /// What the state of the block tells of it.
     pub proof: Proof,
-    /// What shows that the block is held.
+    /// What shows that the block is held, or final. Invariant: it is the block of the proof.
     pub seal: Seal,
 }
 
@@ -155,21 +141,20 @@ pub struct Verified {
 mod tag {
     pub(super) const GENESIS: u64 = 0;
     pub(super) const CHECKPOINT: u64 = 1;
-    pub(super) const HELD: u64 = 0;
 }
 
 impl Bundle {
-    /// Proves what became of a change, from the genesis or from a block of the chain that its reader trusts. `group` and `leader` belong together.
+    /// Proves what became of a change, from the genesis or from a block of the chain that its reader trusts. `group` and `engine` belong together.
     pub fn prove(
         group: &mut Group,
-        leader: &Leader,
+        engine: &Engine,
         id: &bft_json_crdt::change::ChangeId,
         from: Height,
     ) -> Result<Self, NotProven> {
         let index = group.replica().index_of(id).ok_or(NotProven::Unknown)?;
         let sealed = group.chain().sealed_at(index).ok_or(NotProven::Pending)?;
-        let height = certificate::held_at(group, leader, sealed.max(from))?;
-        let steps = certificate::steps(group, leader, from, height)?;
+        let height = certificate::held_at(group, engine, sealed.max(from))?;
+        let steps = certificate::steps(group, engine, from, height)?;
         let anchor = match group.chain().at(from) {
             None => Anchor::Genesis,
             Some(sealed) => {
@@ -177,12 +162,11 @@ impl Bundle {
                 Anchor::Checkpoint { block: Box::new(sealed.block.clone()), opening: Box::new(opening) }
             }
         };
-        let (signed, links, holds) = certificate::words(group, leader, height)?;
+        let seal = certificate::seal_of(group, engine, height)?;
         let change = group.replica().change(index);
         let good = verify(&change.author(), CHANGE_SIGNATURE_DOMAIN, &change.id().0, &change.signature());
         let genesis = group.genesis().clone();
         let proof = group.prove_change_at(id, height).ok_or(NotProven::Pending)?;
-        let seal = Seal::Held { signed, links, holds };
         let bundle = Self { genesis, anchor, steps, change: good.then_some(change), proof, seal };
         if bundle.encode().len() > MAX_BUNDLE_BYTES {
             return Err(ProveError::TooLong.into());
@@ -210,16 +194,7 @@ impl Bundle {
             out.put_blob(change.bytes());
         }
         out.put_blob(&self.proof.encode().expect("a proof's block has an encoding: it was decoded or sealed"));
-        match &self.seal {
-            Seal::Held { signed, links, holds } => {
-                out.put_varint(tag::HELD);
-                out.put(signed.signer().as_bytes());
-                out.put(&signed.signature().0);
-                out.put_varint(links.len() as u64);
-                links.iter().for_each(|link| write_block(link, &mut out));
-                write_holds(holds, &mut out);
-            }
-        }
+        self.seal.write(&mut out);
         out
     }
 
@@ -257,17 +232,7 @@ impl Bundle {
             _ => return Err(DecodeError::Rule("a flag is neither 0 nor 1").into()),
         };
         let proof = Proof::decode(reader.blob()?)?;
-        let seal = match reader.varint()? {
-            tag::HELD => {
-                let signer = AuthorId::from_bytes(reader.array()?)?;
-                let signed = SignedBlock::from_parts(proof.block.clone(), signer, Signature(reader.array()?))?;
-                let count = bounded(&mut reader, MAX_LINKS)?;
-                let links = (0..count).map(|_| Ok(Block::decode(reader.blob()?)?));
-                let links = links.collect::<Result<Vec<_>, BundleError>>()?;
-                Seal::Held { signed, links, holds: read_holds(&mut reader)? }
-            }
-            _ => return Err(DecodeError::Rule("an unknown kind of seal").into()),
-        };
+        let seal = Seal::read(&mut reader, &proof.block)?;
         reader.finish()?;
         Ok(Self { genesis, anchor, steps, change, proof, seal })
     }
@@ -284,7 +249,7 @@ impl Bundle {
             return Err(BundleError::OtherGroup(group));
         }
         let mut follower = match &self.anchor {
-            Anchor::Genesis => Follower::genesis(&self.genesis)?,
+            Anchor::Genesis => Follower::genesis(&self.genesis),
             Anchor::Checkpoint { block, opening } => {
                 let id = block.id()?;
                 if trusted.checkpoint != Some(id) {
@@ -300,14 +265,10 @@ impl Bundle {
         for step in &self.steps {
             follower.step(step)?;
         }
-        let (block, standing) = match &self.seal {
-            Seal::Held { signed, links, holds } => {
-                if signed.block() != &self.proof.block {
-                    return Err(ProofError::State.into());
-                }
-                (signed.id(), follower.held(signed, links, holds)?)
-            }
-        };
+        if self.seal.block() != &self.proof.block {
+            return Err(ProofError::State.into());
+        }
+        let (block, standing) = (self.proof.block.id()?, follower.judge(&self.seal)?);
         let Fact::Change(receipt) = self.proof.verify(group)? else { return Err(BundleError::Change) };
         let transactions = match &self.change {
             None => Vec::new(),
@@ -345,15 +306,6 @@ pub enum NotProven {
     /// Nothing shows that its block is the group's.
     #[error(transparent)]
     Block(#[from] ProveError),
-}
-
-fn write_block(block: &Block, out: &mut Vec<u8>) {
-    out.put_blob(&block.encode().expect("a block in a bundle has an encoding: it was decoded or sealed"));
-}
-
-fn bounded(reader: &mut Reader<'_>, most: usize) -> Result<usize, DecodeError> {
-    let count = reader.count(1)?;
-    if count > most { Err(DecodeError::Rule("a list is too long")) } else { Ok(count) }
 }
 
 impl fmt::Display for Bundle {

@@ -87,30 +87,21 @@ impl Warrant {
         recovery: Recovery,
         epoch: Epoch,
     ) -> Result<(Vec<AuthorId>, Vec<HeldBlock>), WarrantFault> {
-        let (mut sealers, mut named, mut last): (Option<Vec<AuthorId>>, _, Option<AuthorId>) = (None, Vec::new(), None);
-        for bytes in &self.votes {
-            let change = Change::decode(bytes.clone()).map_err(|_| WarrantFault::Vote)?;
-            let author = change.author();
-            if !electorate.elects(&author) || last.is_some_and(|last| last >= author) {
-                return Err(WarrantFault::Elector);
-            }
-            last = Some(author);
-            if change.header().document != document
-                || !verify(&author, CHANGE_SIGNATURE_DOMAIN, &change.id().0, &change.signature())
-            {
-                return Err(WarrantFault::Vote);
-            }
-            let vote = said_in(&change).into_iter().find_map(|(_, known)| match known {
-                Known::SealersVote(vote) => {
-                    fits(&vote, electorate, recovery, epoch, sealers.as_deref()).then_some(vote)
+        let mut sealers: Option<Vec<AuthorId>> = None;
+        let votes = votes_in(
+            &self.votes,
+            document,
+            |author| electorate.elects(author),
+            |vote| {
+                let fits = fits(vote, electorate, recovery, epoch, sealers.as_deref());
+                if fits {
+                    sealers = Some(vote.sealers.clone());
                 }
-                _ => None,
-            });
-            let vote = vote.ok_or(WarrantFault::Vote)?;
-            named.push(vote.highest);
-            sealers = Some(vote.sealers);
-        }
-        let sealers = sealers.filter(|_| named.len() >= electorate.needed);
+                fits
+            },
+        )?;
+        let sealers = sealers.filter(|_| votes.len() >= electorate.needed);
+        let named = votes.into_iter().map(|vote| vote.highest).collect();
         sealers
             .map(|sealers| (sealers, named))
             .ok_or(WarrantFault::TooFew { found: self.votes.len(), needed: electorate.needed })
@@ -129,6 +120,36 @@ impl Warrant {
         let (found, needed) = (self.holds.len(), electorate.quorum);
         if found < needed { Err(WarrantFault::TooFew { found, needed }) } else { Ok(()) }
     }
+}
+
+/// The votes in changes that are carried beside a block, in the order of their authors' keys: each of this group, with a good signature, by somebody who `elects`, and with a vote that
+/// `fits` in it.
+pub(crate) fn votes_in(
+    changes: &[Bytes],
+    document: DocumentId,
+    elects: impl Fn(&AuthorId) -> bool,
+    mut fits: impl FnMut(&SealersVote) -> bool,
+) -> Result<Vec<SealersVote>, WarrantFault> {
+    let (mut votes, mut last): (Vec<SealersVote>, Option<AuthorId>) = (Vec::with_capacity(changes.len()), None);
+    for bytes in changes {
+        let change = Change::decode(bytes.clone()).map_err(|_| WarrantFault::Vote)?;
+        let author = change.author();
+        if !elects(&author) || last.is_some_and(|last| last >= author) {
+            return Err(WarrantFault::Elector);
+        }
+        last = Some(author);
+        if change.header().document != document
+            || !verify(&author, CHANGE_SIGNATURE_DOMAIN, &change.id().0, &change.signature())
+        {
+            return Err(WarrantFault::Vote);
+        }
+        let vote = said_in(&change).into_iter().find_map(|(_, known)| match known {
+            Known::SealersVote(vote) => fits(&vote).then_some(vote),
+            _ => None,
+        });
+        votes.push(vote.ok_or(WarrantFault::Vote)?);
+    }
+    Ok(votes)
 }
 
 /// Whether a vote is for this epoch and, if some are given, these sealers. In leader mode one sealer is named.

@@ -1,14 +1,16 @@
 //! Proofs that need no node: what they show, and what shows nothing.
 
+use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::change::ChangeId;
 use proptest::prelude::*;
 use side_ledger::block::{Block, Epoch, Height, SetNumber};
+use side_ledger::group::Group;
 use side_ledger::receipt::Reason;
 use side_ledger::transaction::{SetClose, Transfer, VoterAsk};
-use side_seal::bundle::{Anchor, Bundle, BundleError, MAX_BUNDLE_BYTES, NotProven, Seal, Trusted};
-use side_seal::certificate::{Authority, CertificateFault, Opening, ProveError, Step, can_anchor};
+use side_seal::bundle::{Anchor, Bundle, BundleError, MAX_BUNDLE_BYTES, NotProven, Trusted};
+use side_seal::certificate::{Authority, CertificateFault, Opening, ProveError, Seal, Step, can_anchor, held_at};
 use side_seal::warrant::WarrantFault;
-use side_seal::{Hold, SignedBlock, Warrant};
+use side_seal::{Engine, Hold, Leader, SignedBlock, Warrant};
 
 use crate::members::{Member, carry, key, keypair, share};
 
@@ -89,10 +91,54 @@ impl Story {
     }
 
     fn prove(&mut self, by: usize, from: u64) -> Bundle {
-        let paid = self.paid;
-        let Member { group, leader, .. } = &mut self.members[by];
-        Bundle::prove(group, leader, &paid, Height(from)).unwrap()
+        self.try_prove(by, self.paid, from).unwrap()
     }
+
+    fn try_prove(&mut self, by: usize, id: ChangeId, from: u64) -> Result<Bundle, NotProven> {
+        self.with_engine(by, |group, engine| Bundle::prove(group, engine, &id, Height(from)))
+    }
+
+    /// Calls what asks for either mode's engine.
+    fn with_engine<T>(&mut self, at: usize, call: impl FnOnce(&mut Group, &Engine) -> T) -> T {
+        let member = &mut self.members[at];
+        let engine = Engine::Leader(Box::new(std::mem::replace(&mut member.leader, Leader::new(None))));
+        let came_to = call(&mut member.group, &engine);
+        if let Engine::Leader(leader) = engine {
+            member.leader = *leader;
+        }
+        came_to
+    }
+}
+
+/// Whatever came about in a simulated group: if its last blocks are held, what was sealed up to there is proven from the genesis and from a block in the middle. Tells how often.
+pub(crate) fn all_is_proven(group: &mut Group, engine: &Engine) -> usize {
+    let Ok(held) = held_at(group, engine, Height(1)) else { return 0 };
+    let mut proven = 0;
+    for number in [0, group.replica().len() / 2, group.replica().len() - 1] {
+        let index = ChangeIdx(number as u32);
+        let id = group.replica().id(index);
+        if group.chain().sealed_at(index).is_none_or(|height| height > held) {
+            continue;
+        }
+        for from in [0, held.0 / 3, held.0 / 2, held.0] {
+            if from > 0 && !can_anchor(group, engine, Height(from)) {
+                continue;
+            }
+            let ends_set = group
+                .chain()
+                .governance_after(held)
+                .is_some_and(|after| after.set > group.chain().at(held).unwrap().block.set);
+            if from == held.0 && ends_set {
+                continue;
+            }
+            let bundle = Bundle::prove(group, engine, &id, Height(from)).unwrap();
+            let read: Bundle = bundle.to_string().parse().unwrap();
+            let verified = read.verify(&trusted(&read)).unwrap();
+            assert_eq!((read, verified.receipt.id), (bundle, id));
+            proven += 1;
+        }
+    }
+    proven
 }
 
 fn trusted(bundle: &Bundle) -> Trusted {
@@ -140,15 +186,15 @@ fn a_proof_follows_the_members_from_set_to_set_whatever_it_begins_with() {
             Step::Epoch(_) => "epoch",
             Step::Close { authority: Authority::Words(_), .. } => "words",
             Step::Close { authority: Authority::Epoch(_), .. } => "votes",
+            Step::Votes(_) | Step::Ended { .. } => "of the other mode",
         })
         .collect();
     assert_eq!(kinds, ["epoch", "words", "votes"]);
     let top = story.members[0].height();
     let (mut begun, mut last) = (0, bundle.encode().len());
     for from in 0..=top {
-        if from > 0 && !can_anchor(&story.members[0].group, Height(from)) {
-            let Member { group, leader, .. } = &mut story.members[0];
-            let refused = Bundle::prove(group, leader, &story.paid, Height(from));
+        if from > 0 && !story.with_engine(0, |group, engine| can_anchor(group, engine, Height(from))) {
+            let refused = story.try_prove(0, story.paid, from);
             assert_eq!(refused, Err(NotProven::Block(ProveError::Anchor(CertificateFault::LastOfSet))));
             continue;
         }
@@ -176,14 +222,12 @@ fn what_no_block_covers_or_too_few_hold_is_not_proven() {
     let mut story = Story::beginning();
     let written = story.members[0].note();
     share(&mut story.members);
-    let Member { group, leader, .. } = &mut story.members[0];
-    assert_eq!(Bundle::prove(group, leader, &written.id, Height(0)), Err(NotProven::Pending));
-    assert_eq!(Bundle::prove(group, leader, &ChangeId([9; 32]), Height(0)), Err(NotProven::Unknown));
+    assert_eq!(story.try_prove(0, written.id, 0), Err(NotProven::Pending));
+    assert_eq!(story.try_prove(0, ChangeId([9; 32]), 0), Err(NotProven::Unknown));
     // Sealed, and nobody else has said that it holds it.
     story.members[0].tick(50_000);
-    let Member { group, leader, .. } = &mut story.members[0];
     let few = ProveError::NotHeld { have: 1, voters: 4, needed: 3 };
-    assert_eq!(Bundle::prove(group, leader, &written.id, Height(0)), Err(NotProven::Block(few)));
+    assert_eq!(story.try_prove(0, written.id, 0), Err(NotProven::Block(few)));
     // What was sealed before is proven by the block before.
     let bundle = story.prove(0, 0);
     assert_eq!(bundle.proof.block.height, Height(1));
@@ -201,12 +245,12 @@ fn words_for_later_blocks_count_for_those_before() {
         carry(&mut story.members[..reach], effects);
     }
     let bundle = story.prove(0, 0);
-    let Seal::Held { links, holds, .. } = &bundle.seal;
+    let Seal::Held { links, holds, .. } = &bundle.seal else { panic!() };
     assert_eq!((bundle.proof.block.height, links.len(), holds.len()), (Height(3), 1, 3));
     assert_eq!(fault(&bundle), None);
     let with = |change: &dyn Fn(&mut Vec<Block>, &mut Vec<Hold>)| {
         let mut changed = bundle.clone();
-        let Seal::Held { links, holds, .. } = &mut changed.seal;
+        let Seal::Held { links, holds, .. } = &mut changed.seal else { panic!() };
         change(links, holds);
         fault(&changed)
     };

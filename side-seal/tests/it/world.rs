@@ -14,7 +14,7 @@ use side_ledger::group::Group;
 use side_ledger::names::Name;
 use side_ledger::transaction::{SetClose, Transaction, Transfer, VoterAsk};
 
-use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock};
+use side_seal::{Effect, Engine, Event, Leader, Message, Record, SignedBlock};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
 pub(crate) struct Rng(u64);
@@ -596,6 +596,14 @@ impl World {
         for (number, group, _) in self.honest() {
             let lost = written.iter().filter(|id| group.replica().index_of(id).is_none()).count();
             assert_eq!(lost, 0, "seed {seed}: node {number} lacks changes");
+        }
+        for node in &mut self.nodes {
+            let Some((mut group, leader)) = node.live.take() else { continue };
+            let engine = Engine::Leader(Box::new(leader));
+            crate::bundle::all_is_proven(&mut group, &engine);
+            if let Engine::Leader(leader) = engine {
+                node.live = Some((group, *leader));
+            }
         }
     }
 

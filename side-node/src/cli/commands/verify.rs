@@ -144,7 +144,7 @@ fn value(bundle: &Bundle, verified: &Verified, trusted: &Trusted) -> Value {
             "time_ms": block.time_ms,
             "state_root": hex::encode(block.state_root),
         },
-        "standing": { "final": false, "holders": standing.holders, "voters": standing.voters, "quorum": standing.quorum },
+        "standing": { "final": standing.is_final, "holders": standing.holders, "voters": standing.voters, "quorum": standing.quorum },
     })
 }
 
@@ -170,7 +170,8 @@ fn shown(bundle: &Bundle, verified: &Verified, trusted: &Trusted) -> String {
         }
     }
     line("block", format!("{} at height {}, {}", verified.block, block.height, output::time(block.time_ms)));
-    line("held by", format!("{} of {} voters; it takes {}", standing.holders, standing.voters, standing.quorum));
+    let (label, who) = if standing.is_final { ("final by", "sealers") } else { ("held by", "voters") };
+    line(label, format!("{} of {} {who}; it takes {}", standing.holders, standing.voters, standing.quorum));
     let name = output::printable(bundle.genesis.name().as_str());
     line("group", format!("{} ({name})", bundle.group()));
     if let Anchor::Checkpoint { block, .. } = &bundle.anchor {

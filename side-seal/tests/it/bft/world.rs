@@ -17,7 +17,7 @@ use side_ledger::group::Group;
 use side_ledger::names::Name;
 use side_seal::bft::evidence::Offence;
 use side_seal::bft::seat::public_key;
-use side_seal::{Bft, Event, Record};
+use side_seal::{Bft, Engine, Event, Record};
 
 use super::evil::{Evil, Twins};
 use super::node::{Node, Oracle};
@@ -370,6 +370,7 @@ impl Driver {
             let shown = &world.shown[&number];
             assert_eq!((group.chain().height().0, group.chain().tip_id()), (shown.0, shown.1));
             assert_eq!(group.chain().accounts().sum(), u128::from(4 * SUPPLY), "the supply changed");
+            assert!(crate::bundle::all_is_proven(&mut group, &Engine::Bft(Box::new(bft))) > 0);
         }
     }
 }
