@@ -275,8 +275,8 @@ impl Bft {
         let sealers: Vec<AuthorId> = governance.voters.iter().copied().collect();
         let place = sealers.binary_search(&leader).map_err(|_| VoteError::NotSealer)? as u64;
         let (present, count) = (governance.epoch.0, sealers.len() as u64);
-        // Simplex begins an epoch with the sealer whose place is the epoch's number modulo their count.
-        let epoch = present + 1 + (place + count - (present + 1) % count) % count;
+        // Simplex begins an epoch with the sealer at the place after the epoch's number, modulo their count.
+        let epoch = present + 1 + (place + count - (present + 2) % count) % count;
         if epoch > present + MAX_EPOCH_STEP || epoch > bft_json_crdt::change::MAX_SAFE {
             return Err(VoteError::NoEpoch);
         }

@@ -246,7 +246,7 @@ where
     Some(Engine::new(context, config).start(votes, certificates, resolver))
 }
 
-/// Who leads which view: the sealers in the order of their keys, beginning with the one whose place is the epoch's number.
+/// Who leads which view: the sealers in the order of their keys, beginning with the one at the place after the epoch's number.
 fn elector(term: u64) -> RoundRobin<Sha256> {
     // Simplex counts a term's views in 32 bits: at ten views a second they last for thirteen years.
     let length = if term == 0 { u32::MAX } else { u32::try_from(term).unwrap_or(u32::MAX) };

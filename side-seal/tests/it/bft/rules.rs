@@ -1,0 +1,516 @@
+//! The rules of BFT mode one by one.
+
+use commonware_codec::Encode as _;
+use commonware_consensus::simplex::elector::{Elector as _, RoundRobin};
+use commonware_consensus::simplex::scheme::ed25519::Scheme;
+use commonware_consensus::simplex::types::{Activity, ConflictingNotarize, Notarize, Proposal as SimplexProposal};
+use commonware_consensus::types::{Epoch as SimplexEpoch, Round, View};
+use commonware_cryptography::Sha256;
+use commonware_cryptography::sha256::Digest;
+use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
+use side_ledger::chain::Fault;
+use side_ledger::receipt::Status;
+use side_ledger::transaction::vote::{MemberVote, Role};
+use side_ledger::transaction::{SetClose, VoterAsk};
+use side_seal::bft::certificate::Certificate;
+use side_seal::bft::evidence::{Evidence, Offence};
+use side_seal::bft::proposal::Proposal;
+use side_seal::bft::run::{FinalRun, MAX_RUN};
+use side_seal::bft::seat::Seat;
+use side_seal::bft::{ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_UNFINAL, PATIENCE_MS};
+use side_seal::effect::{Guilt, Refusal, VoteError};
+use side_seal::{Effect, Event, Message, Record};
+
+use super::members::{Member, agree, agree_on, certificate, idle, judged, key, keypair, proposed, share, told};
+use super::world::INTERVAL_MS;
+
+/// What leads and follows a first block: the four founders, and somebody who does not seal.
+fn founders_and_a_reader() -> Vec<Member> {
+    Member::founders().into_iter().chain([Member::new(4)]).collect()
+}
+
+fn final_run(member: &Member) -> FinalRun {
+    let last = member.bft.greet().into_iter().find_map(|message| match message {
+        Message::Final(run) => Some(run),
+        _ => None,
+    });
+    last.unwrap()
+}
+
+fn asks(effects: &[Effect]) -> Vec<(BlockId, Vec<BlockId>)> {
+    let ask = |effect: &Effect| match effect {
+        Effect::Ask(Message::Ask { want, have }) => Some((*want, have.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(ask).collect()
+}
+
+#[test]
+fn whoever_does_not_seal_follows_what_is_final_without_any_network_of_sealers() {
+    let mut members = founders_and_a_reader();
+    let mut reader = members.pop().unwrap();
+    let position = members[0].note();
+    let block = agree_on(&mut members);
+    let message = Message::Final(final_run(&members[0]));
+    // Its changes are not here yet.
+    assert_eq!(reader.hear(message.clone()), []);
+    assert_eq!((reader.height(), reader.bft.final_height(&reader.group)), (0, Height(0)));
+    let effects = reader.learn(members[0].log());
+    let kept = matches!(effects[0], Effect::Keep(Record::Final(_)));
+    assert!(kept && effects[1] == Effect::Show(Event::Extended(Height(1), block)), "durable, then shown");
+    assert_eq!(told(&effects), [message]);
+    assert_eq!(reader.group.status(&position), Some(Status::Sealed { height: Height(1) }));
+    assert_eq!((reader.bft.final_height(&reader.group), reader.bft.holders(Height(1))), (Height(1), 3));
+    assert!(reader.group.undo().is_err(), "what is final is settled");
+    // From its disk it is the same.
+    let again = reader.restarted();
+    assert_eq!((again.tip(), again.bft.holders(Height(1))), (block, 3));
+    assert_eq!(again.bft.greet(), reader.bft.greet());
+}
+
+#[test]
+fn a_certificate_that_is_not_one_makes_nothing_final_and_its_sender_is_to_blame() {
+    let mut members = founders_and_a_reader();
+    let mut reader = members.pop().unwrap();
+    let before = members[0].seat();
+    let block = agree(&mut members);
+    share(std::slice::from_mut(&mut reader));
+    reader.learn(members[0].log());
+    let good = final_run(&members[0]);
+    let body = good.last().1.clone();
+    let all: Vec<_> = (0..4).map(keypair).collect();
+    let seats = [
+        Seat { group: side_ledger::GroupId([9; 32]), ..before.clone() },
+        Seat { set: SetNumber(1), ..before.clone() },
+        Seat { recovery: side_ledger::block::Recovery(1), ..before.clone() },
+        // Strangers.
+        Seat { sealers: (10..14).map(key).collect(), ..before.clone() },
+    ];
+    let strangers: Vec<_> = (10..14).map(keypair).collect();
+    for seat in seats {
+        let signers = if seat.sealers.contains(&key(0)) { &all } else { &strangers };
+        let mut seat = seat;
+        seat.sealers.sort_unstable();
+        let forged = certificate(&seat, signers, 1, block);
+        let run = FinalRun::new(vec![body.clone()], forged).unwrap();
+        assert_eq!(reader.try_hear(Message::Final(run)), (vec![], Some(Refusal::Certificate)));
+    }
+    // Two of four are too few.
+    let run = FinalRun::new(vec![body.clone()], certificate(&before, &all[..2], 1, block)).unwrap();
+    assert_eq!(reader.try_hear(Message::Final(run)), (vec![], Some(Refusal::Certificate)));
+    // Each signature counts: one changed bit, and one signer who counts for another.
+    let bytes = good.certificate().encode();
+    let mut refused = 0;
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        let Ok(forged) = Certificate::decode(&changed) else { continue };
+        assert!(!forged.check(&before), "a certificate with byte {at} changed passed");
+        refused += 1;
+    }
+    assert!(refused > 3 * 64 && good.certificate().check(&before));
+    // What is a quorum of four is none of seven.
+    let more = Seat { sealers: (0..4).chain(10..13).map(key).collect(), ..before.clone() };
+    assert!(!good.certificate().check(&more));
+    assert_eq!(reader.height(), 0);
+    reader.hear(Message::Final(good));
+    assert_eq!(reader.height(), 1);
+}
+
+#[test]
+fn a_leader_proposes_what_is_new_after_the_interval_and_names_the_parent_again_when_nothing_is() {
+    let mut members = Member::founders();
+    let first = agree(&mut members);
+    let leader = &mut members[0];
+    // Nothing is new: it waits, then names the parent.
+    assert_eq!(leader.lead(first), []);
+    assert_eq!(leader.bft.deadline(&leader.group), Some(leader.now_ms + IDLE_MS));
+    assert_eq!(leader.later(IDLE_MS - 1), []);
+    assert_eq!(proposed(&leader.later(1)), [first]);
+    // Something new is proposed at once: the interval has long passed.
+    assert_eq!(leader.lead(first), []);
+    leader.note();
+    let effects = leader.later(0);
+    let block = proposed(&effects)[0];
+    assert_ne!(block, first);
+    let order: Vec<_> = effects.iter().map(std::mem::discriminant).collect();
+    let expected = matches!(
+        &effects[..],
+        [Effect::Keep(Record::Proposal(_)), Effect::Tell(Message::Proposal(_)), Effect::Reply(_)]
+    );
+    assert!(expected, "durable, then told, then voted for: {order:?}");
+    assert_eq!((leader.height(), leader.group.chain().pending()), (1, 1), "nothing is sealed before it is final");
+    // In another view upon the same block it proposes the same, though more is new.
+    leader.note();
+    leader.later(INTERVAL_MS);
+    assert_eq!(proposed(&leader.lead(first)), [block]);
+    // Also after a restart: it is on the disk. Not before the interval has passed.
+    let mut again = leader.restarted();
+    assert_eq!(proposed(&again.lead(first)), [block]);
+    assert_eq!(proposed(&again.lead(block)), []);
+    assert_eq!(again.bft.deadline(&again.group), Some(again.now_ms + INTERVAL_MS));
+    let effects = again.later(INTERVAL_MS);
+    assert!(proposed(&effects)[0] != block && proposed(&effects).len() == 1);
+}
+
+#[test]
+fn proposals_run_ahead_of_what_is_final_only_so_far() {
+    let mut member = Member::new(0);
+    let mut parent = member.tip();
+    for _ in 0..MAX_UNFINAL {
+        member.note();
+        member.later(INTERVAL_MS);
+        let effects = member.lead(parent);
+        assert_ne!(proposed(&effects), [parent]);
+        parent = proposed(&effects)[0];
+    }
+    member.note();
+    member.later(INTERVAL_MS);
+    assert_eq!(member.lead(parent), []);
+    assert_eq!(proposed(&idle(&mut member)), [parent], "it waits for finality");
+    assert_eq!(member.height(), 0);
+}
+
+#[test]
+fn a_sealer_votes_only_for_what_it_has_executed() {
+    let mut members = Member::founders();
+    let parent = members[0].tip();
+    members[0].note();
+    members[0].later(INTERVAL_MS);
+    let effects = members[0].lead(parent);
+    let id = proposed(&effects)[0];
+    let Some(Message::Proposal(proposal)) = told(&effects).pop() else { panic!("it is shown") };
+    // The block is missing: it is asked for after a while, and voted for once it and its changes are here.
+    let [leader, voter, other, _] = &mut members;
+    assert_eq!(voter.judge(parent, id), []);
+    assert_eq!(asks(&voter.later(ASK_AFTER_MS)), [(id, vec![])]);
+    assert_eq!(leader.bft.answer(&id, &[]), Some(Message::Proposal(proposal.clone())));
+    assert_eq!(voter.hear(Message::Proposal(proposal.clone())), []);
+    let effects = voter.learn(leader.log());
+    assert_eq!(effects[0], Effect::Keep(Record::Proposal(proposal.clone())), "on disk before it is voted for");
+    assert_eq!(judged(&effects), [true]);
+    assert_eq!((voter.height(), voter.group.chain().pending()), (0, 1));
+
+    // What is wrong in any way is not voted for.
+    other.learn(leader.log());
+    let good = proposal.block();
+    let later = other.now_ms + MAX_AHEAD_MS + 1;
+    let wrong = [
+        (Block { state_root: [1; 32], ..good.clone() }, Refusal::Ledger(Fault::StateRoot)),
+        (Block { receipts_root: [1; 32], ..good.clone() }, Refusal::Ledger(Fault::ReceiptsRoot)),
+        (Block { cut: vec![], ..good.clone() }, Refusal::Ledger(Fault::Nothing)),
+        (Block { time_ms: later, ..good.clone() }, Refusal::Ahead),
+    ];
+    for (block, refusal) in wrong {
+        let lie = Proposal::sign(block, &keypair(0)).unwrap();
+        other.hear(Message::Proposal(lie.clone()));
+        let effects = other.judge(parent, lie.id());
+        assert_eq!(effects[0], Effect::Show(Event::Refused(lie.id(), refusal)));
+        assert_eq!(judged(&effects), [false]);
+    }
+    // Nor is a good one upon another block than the leader says, nor a stranger's kept.
+    other.hear(Message::Proposal(proposal.clone()));
+    assert_eq!(judged(&other.judge(BlockId([5; 32]), id)), [false]);
+    assert_eq!(judged(&other.judge(parent, id)), [true]);
+    let strange = Proposal::sign(Block { time_ms: 1, ..good.clone() }, &keypair(9)).unwrap();
+    other.hear(Message::Proposal(strange.clone()));
+    assert_eq!(other.bft.block(&strange.id()), None);
+}
+
+#[test]
+fn a_leader_that_withholds_what_is_new_is_refused_after_a_while() {
+    let mut members = Member::founders();
+    let tip = agree(&mut members);
+    let voter = &mut members[1];
+    voter.later(PATIENCE_MS * 2);
+    assert_eq!(judged(&voter.judge(tip, tip)), [true], "nothing is new");
+    voter.note();
+    voter.later(0);
+    assert_eq!(judged(&voter.judge(tip, tip)), [true], "it may not know it yet");
+    voter.later(PATIENCE_MS + 2 * INTERVAL_MS);
+    assert_eq!(judged(&voter.judge(tip, tip)), [false]);
+}
+
+#[test]
+fn whoever_was_away_asks_and_gets_what_it_lacks_in_runs() {
+    let mut members = founders_and_a_reader();
+    let mut reader = members.pop().unwrap();
+    let blocks: Vec<BlockId> = (0..150).map(|_| agree(&mut members)).collect();
+    reader.learn(members[0].log());
+    let mut effects = reader.hear(members[0].bft.greet().remove(0));
+    let mut rounds = 0;
+    while let Some((want, have)) = asks(&effects).pop() {
+        let answer = members[1].bft.answer(&want, &have).unwrap();
+        let Message::Final(run) = &answer else { panic!("final blocks are asked for") };
+        assert!(run.blocks().len() <= MAX_RUN);
+        effects = reader.hear(Message::decode(&answer.encode()).unwrap());
+        rounds += 1;
+    }
+    assert_eq!((reader.height(), reader.tip(), rounds), (150, blocks[149], 3));
+    // It can pass on what it got, though it has few certificates.
+    let mut next = Member::new(5);
+    next.learn(members[0].log());
+    let mut effects = next.hear(members[0].bft.greet().remove(0));
+    while let Some((want, have)) = asks(&effects).pop() {
+        effects = next.hear(reader.bft.answer(&want, &have).unwrap());
+    }
+    assert_eq!(next.tip(), blocks[149]);
+    assert_eq!(next.restarted().tip(), blocks[149]);
+}
+
+#[test]
+fn a_final_block_that_contradicts_another_stops_the_node() {
+    let mut members = Member::founders();
+    let origin = members[0].tip();
+    let first = agree(&mut members);
+    let [member, other, ..] = &mut members;
+    let (seat, all) = (member.seat(), (0..4).map(keypair).collect::<Vec<_>>());
+    // More than a third of the sealers sign another block of the same height.
+    let twin = Block { time_ms: 7_000_000, ..member.group.chain().tip().unwrap().block.clone() };
+    let run = FinalRun::new(vec![twin.clone()], certificate(&seat, &all, 9, twin.id().unwrap())).unwrap();
+    let (effects, refusal) = member.try_hear(Message::Final(run));
+    assert_eq!(refusal, Some(Refusal::Contradiction));
+    assert_eq!(effects, [Effect::Show(Event::Refused(twin.id().unwrap(), Refusal::Contradiction))]);
+    assert_eq!((member.tip(), member.bft.seat(&member.group)), (first, None), "it takes no part any more");
+    // So does one that executing refuses here.
+    let lie = Block { height: Height(2), parent: first, state_root: [1; 32], ..twin };
+    let run = FinalRun::new(vec![lie.clone()], certificate(&seat, &all, 9, lie.id().unwrap())).unwrap();
+    let (effects, _) = other.try_hear(Message::Final(run));
+    assert!(matches!(effects[..], [Effect::Show(Event::Refused(_, Refusal::Ledger(_)))]));
+    assert_eq!((other.tip(), other.bft.seat(&other.group)), (first, None));
+    assert_ne!(origin, first);
+}
+
+/// Somebody asks to vote, and the first sealer closes the set with a block: then five seal in the next epoch.
+fn five(members: &mut [Member]) -> BlockId {
+    let mut asker = Member::new(4);
+    asker.learn(members[0].log());
+    let block = asker.tip();
+    asker.write(VoterAsk { block });
+    members[0].learn(asker.log());
+    agree_on(members);
+    assert_eq!(members[0].group.chain().governance().pending.len(), 1);
+    members[0].write(SetClose { set: SetNumber(0) });
+    agree_on(members)
+}
+
+#[test]
+fn the_block_that_closes_a_set_is_the_last_of_its_epoch_and_the_voters_seal_in_the_next() {
+    let mut members = founders_and_a_reader();
+    let mut reader = members.pop().unwrap();
+    let old = members[0].seat();
+    let last = five(&mut members);
+    let seat = members[1].seat();
+    assert_eq!((seat.epoch, seat.set, seat.floor, seat.floor_height), (Epoch(1), SetNumber(1), last, Height(2)));
+    let mut sealers: Vec<_> = (0..5).map(key).collect();
+    sealers.sort_unstable();
+    assert_eq!(seat.sealers, sealers);
+    assert_ne!(seat.namespace(), old.namespace());
+    // The new one takes part once it has followed.
+    assert_eq!(reader.bft.seat(&reader.group), None);
+    reader.learn(members[0].log());
+    let mut effects = reader.hear(members[0].bft.greet().remove(0));
+    while let Some((want, have)) = asks(&effects).pop() {
+        effects = reader.hear(members[1].bft.answer(&want, &have).unwrap());
+    }
+    assert_eq!(reader.bft.seat(&reader.group), Some(seat.clone()));
+    // The next block begins the epoch, and takes four of the five.
+    members.push(reader);
+    members[0].note();
+    share(&mut members);
+    members.iter_mut().for_each(|member| drop(member.later(INTERVAL_MS)));
+    let effects = members[0].lead(last);
+    let (next, shown) = (proposed(&effects)[0], told(&effects));
+    members[4].hear(shown[0].clone());
+    assert_eq!(judged(&members[4].judge(last, next)), [true]);
+    let block = members[0].bft.block(&next).unwrap().clone();
+    assert_eq!((block.epoch, block.set, block.height), (Epoch(1), SetNumber(1), Height(3)));
+    let old_one = certificate(&old, &(0..4).map(keypair).collect::<Vec<_>>(), 90, next);
+    assert_eq!(FinalRun::new(vec![block.clone()], old_one), None, "a certificate of another epoch");
+    let four: Vec<_> = (0..5).map(keypair).filter(|keypair| keypair.author() != key(1)).collect();
+    let run = FinalRun::new(vec![block], certificate(&seat, &four, 1, next)).unwrap();
+    members.iter_mut().for_each(|member| drop(member.hear(Message::Final(run.clone()))));
+    assert!(members.iter().all(|member| member.tip() == next && member.restarted().tip() == next));
+    // A newcomer comes from the first block to the last, over the change of sealers.
+    let mut late = Member::new(6);
+    late.learn(members[0].log());
+    let mut effects = late.hear(Message::Final(run));
+    while let Some((want, have)) = asks(&effects).pop() {
+        effects = late.hear(members[4].bft.answer(&want, &have).unwrap());
+    }
+    assert_eq!(late.tip(), next);
+    assert_eq!(Seat::of_epoch(&late.group, Epoch(0)).unwrap(), old);
+    assert_eq!(Seat::of_epoch(&late.group, Epoch(1)).unwrap(), seat);
+}
+
+#[test]
+fn nothing_follows_the_last_block_of_an_epoch_in_that_epoch() {
+    let mut members = Member::founders();
+    let mut asker = Member::new(4);
+    let block = asker.tip();
+    asker.write(VoterAsk { block });
+    members[0].learn(asker.log());
+    agree_on(&mut members);
+    members[0].write(SetClose { set: SetNumber(0) });
+    share(&mut members);
+    members.iter_mut().for_each(|member| drop(member.later(INTERVAL_MS)));
+    // The closing block is proposed and not final yet.
+    let parent = members[0].tip();
+    let effects = members[0].lead(parent);
+    let closing = proposed(&effects)[0];
+    let shown = told(&effects);
+    members[0].note();
+    members[0].later(INTERVAL_MS);
+    assert_eq!(members[0].lead(closing), []);
+    assert_eq!(proposed(&idle(&mut members[0])), [closing], "the leader names it again until it is final");
+    // Whoever lies makes a child all the same.
+    members[1].hear(shown[0].clone());
+    let child = Block { height: Height(3), parent: closing, ..members[0].bft.block(&closing).unwrap().clone() };
+    let child = Proposal::sign(child, &keypair(0)).unwrap();
+    members[1].hear(Message::Proposal(child.clone()));
+    assert_eq!(judged(&members[1].judge(closing, child.id())), [false]);
+    assert_eq!(judged(&members[1].judge(closing, closing)), [true]);
+}
+
+#[test]
+fn the_voters_begin_an_epoch_whose_first_leader_they_choose() {
+    let mut members = Member::founders();
+    agree(&mut members);
+    let stranger = Member::new(7);
+    assert_eq!(stranger.bft.vote(&stranger.group, key(1)), Err(VoteError::NotElector));
+    assert_eq!(members[0].bft.vote(&members[0].group, key(7)), Err(VoteError::NotSealer));
+    for number in 0..3 {
+        assert_eq!(members[0].seat().epoch, Epoch(0));
+        let vote = members[number].bft.vote(&members[number].group, key(2)).unwrap();
+        members[number].write(vote);
+        let again = members[number].bft.vote(&members[number].group, key(2));
+        assert!(matches!(again, Err(VoteError::Waiting { needed: 3, .. })));
+        agree_on(&mut members);
+    }
+    let seat = members[3].seat();
+    assert_eq!((seat.epoch, seat.set, seat.sealers.len(), seat.floor_height), (Epoch(1), SetNumber(0), 4, Height(4)));
+    // Simplex elects whom they chose.
+    let elector = RoundRobin::<Sha256>::default();
+    let elector = <RoundRobin<Sha256> as commonware_consensus::simplex::elector::Config<Scheme>>::build(
+        elector,
+        &seat.participants().unwrap(),
+    );
+    let leader = elector.elect(Round::new(SimplexEpoch::new(1), View::new(1)), ());
+    assert_eq!(seat.sealers[leader.get() as usize], key(2));
+    agree(&mut members);
+    assert_eq!(members[0].group.chain().tip().unwrap().block.epoch, Epoch(1));
+    // The next vote is for a later epoch.
+    let vote = members[0].bft.vote(&members[0].group, key(2)).unwrap();
+    assert_eq!(vote.epoch, Epoch(5));
+}
+
+#[test]
+fn too_few_voters_leave_the_sealers_as_they_are() {
+    let mut members = Member::founders();
+    for number in 0..3 {
+        members[number].write(MemberVote { set: SetNumber(0), key: key(3), role: Role::Member });
+    }
+    agree_on(&mut members);
+    members[0].write(SetClose { set: SetNumber(0) });
+    agree_on(&mut members);
+    let seat = members[0].seat();
+    assert_eq!(members[0].group.chain().governance().voters.len(), 3);
+    assert_eq!((seat.epoch, seat.sealers.len()), (Epoch(1), 4));
+}
+
+#[test]
+fn the_first_sealer_closes_a_set_and_the_next_one_when_it_does_not() {
+    let mut members = Member::founders();
+    let mut asker = Member::new(4);
+    let block = asker.tip();
+    asker.write(VoterAsk { block });
+    members[0].learn(asker.log());
+    agree_on(&mut members);
+    let wants = |members: &[Member]| members.iter().map(|m| m.bft.wants_close(&m.group)).collect::<Vec<_>>();
+    assert_eq!(wants(&members), [true, false, false, false]);
+    members.iter_mut().for_each(|member| drop(member.later(CLOSE_STEP_MS)));
+    assert_eq!(wants(&members), [true, true, false, false]);
+    members[1].write(SetClose { set: SetNumber(0) });
+    agree_on(&mut members);
+    assert_eq!(wants(&members), [false; 4]);
+}
+
+#[test]
+fn a_node_that_may_have_forgotten_its_votes_takes_no_part_before_the_next_epoch() {
+    let mut members = Member::founders();
+    agree(&mut members);
+    let restored = &mut members[3];
+    assert!(restored.bft.seat(&restored.group).is_some());
+    let effects = restored.bft.set_sealing(&restored.group, false);
+    assert_eq!(effects, [Effect::Keep(Record::Abstain(Epoch(0)))]);
+    restored.keep(effects);
+    assert_eq!(restored.bft.seat(&restored.group), None);
+    let effects = restored.bft.set_sealing(&restored.group, true);
+    restored.keep(effects);
+    assert_eq!(restored.bft.seat(&restored.group), None, "it may have voted in this epoch");
+    members[3] = members[3].restarted();
+    let restored = &members[3];
+    assert_eq!(restored.bft.seat(&restored.group), None, "nor after a restart");
+    // Three go on, it follows, and takes part again from the next epoch on.
+    let (voters, restored) = members.split_at_mut(3);
+    let mut told = Vec::new();
+    for number in 0..3 {
+        let vote = voters[number].bft.vote(&voters[number].group, key(0)).unwrap();
+        voters[number].write(vote);
+        agree_on(voters);
+        told.push(Message::Final(final_run(&voters[0])));
+    }
+    restored[0].learn(voters[0].log());
+    told.into_iter().for_each(|message| drop(restored[0].hear(message)));
+    assert_eq!(restored[0].tip(), voters[0].tip());
+    assert_eq!(restored[0].bft.seat(&restored[0].group), Some(voters[0].seat()));
+}
+
+/// One message of each kind that this mode has.
+pub(crate) fn samples() -> Vec<Message> {
+    let mut members = Member::founders();
+    let parent = agree(&mut members);
+    members[0].note();
+    members[0].later(INTERVAL_MS);
+    let effects = members[0].lead(parent);
+    let Some(Message::Proposal(proposal)) = told(&effects).pop() else { panic!("it is shown") };
+    let (seat, all) = (members[0].seat(), (0..4).map(keypair).collect::<Vec<_>>());
+    let blocks = vec![members[0].group.chain().tip().unwrap().block.clone(), proposal.block().clone()];
+    let run = FinalRun::new(blocks, certificate(&seat, &all, 300, proposal.id())).unwrap();
+    vec![Message::Proposal(proposal), Message::Final(run), Message::Evidence(two_votes(&seat, 2))]
+}
+
+fn two_votes(seat: &Seat, by: usize) -> Evidence {
+    let scheme = seat.signer(&keypair(by)).unwrap();
+    let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(5));
+    let vote = |payload| {
+        let proposal = SimplexProposal::new(round, View::new(4), Digest(payload));
+        Notarize::<Scheme, _>::sign(&scheme, proposal).unwrap()
+    };
+    let found = ConflictingNotarize::new(vote([1; 32]), vote([2; 32]));
+    assert!(!found.encode().is_empty());
+    Evidence::new(&Activity::ConflictingNotarize(found)).unwrap()
+}
+
+#[test]
+fn a_proof_against_a_sealer_is_kept_shown_and_told_once_and_a_forged_one_blames_its_sender() {
+    let mut members = Member::founders();
+    agree(&mut members);
+    let seat = members[0].seat();
+    let found = two_votes(&seat, 3);
+    let guilt = Guilt { sealer: key(3), offence: Offence::DoubleNotarize, epoch: Epoch(0), place: 5 };
+    let effects = members[0].hear(Message::Evidence(found.clone()));
+    let expected = [
+        Effect::Keep(Record::Evidence(found.clone())),
+        Effect::Show(Event::Offended(guilt)),
+        Effect::Tell(Message::Evidence(found.clone())),
+    ];
+    assert_eq!(effects, expected);
+    assert_eq!(members[0].hear(Message::Evidence(found.clone())), []);
+    assert_eq!(members[0].restarted().bft.proofs().collect::<Vec<_>>(), [guilt]);
+    assert!(members[0].restarted().bft.greet().contains(&Message::Evidence(found)));
+    // Signed for another group it proves nothing here.
+    let elsewhere = Seat { group: side_ledger::GroupId([8; 32]), ..seat };
+    let forged = two_votes(&elsewhere, 2);
+    assert_eq!(members[0].try_hear(Message::Evidence(forged)), (vec![], Some(Refusal::Evidence)));
+}
