@@ -11,6 +11,7 @@ use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::hash::hash;
 use thiserror::Error;
 
+use crate::address::{self, AddressError, NodeAddress};
 use crate::base64url::{self, Base64Error};
 use crate::block::{BlockId, Epoch, Height, Rank, Recovery, SetNumber};
 use crate::genesis::{Genesis, GenesisError, GroupId, MAX_GENESIS_BYTES};
@@ -67,8 +68,8 @@ pub enum InvitationError {
     /// An address stands twice.
     #[error("the address {0} stands twice in the invitation")]
     DuplicateAddress(String),
-    /// An address is no websocket URL.
-    #[error("{address:?} is no address of a relay: {reason}")]
+    /// An address is neither a node's nor a relay's.
+    #[error("{address:?} is no address of a node or a relay: {reason}")]
     Address {
         /// What was given.
         address: String,
@@ -108,8 +109,8 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// An invitation to the group of `genesis` through relays at `addresses` (`ws://` or `wss://`, best first; may be empty where the newcomer
-    /// knows a relay).
+    /// An invitation to the group of `genesis` through the nodes (`p2p://`) and relays (`ws://`, `wss://`) at `addresses`, best first; may be empty where
+    /// the newcomer knows one.
     pub fn new(genesis: Genesis, addresses: Vec<String>) -> Result<Self, InvitationError> {
         check_addresses(&addresses)?;
         Ok(Self { genesis, addresses, secret: None, checkpoint: None })
@@ -141,9 +142,19 @@ impl Invitation {
         &self.genesis
     }
 
-    /// Relays to try, best first.
+    /// Nodes and relays to try, best first.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// The nodes among the addresses.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeAddress> + '_ {
+        self.addresses.iter().filter_map(|address| address.parse().ok())
+    }
+
+    /// The relays among the addresses.
+    pub fn relays(&self) -> impl Iterator<Item = &str> {
+        self.addresses.iter().map(String::as_str).filter(|address| !address.starts_with(address::SCHEME))
     }
 
     /// The secret that lets its holder in once.
@@ -275,7 +286,8 @@ fn check_addresses(addresses: &[String]) -> Result<(), InvitationError> {
     Ok(())
 }
 
-/// Checks that `address` is a websocket URL as invitations carry them: `ws://` or `wss://`, a host, printable ASCII, no user name in it.
+/// Checks that `address` is one as invitations carry them: a node's, `p2p://KEY@HOST:PORT`, or a relay's websocket URL: `ws://` or `wss://`, a host,
+/// printable ASCII, no user name in it.
 pub fn check_address(address: &str) -> Result<(), InvitationError> {
     let refuse = |reason| {
         let shown = address.chars().take(MAX_ADDRESS_BYTES).collect();
@@ -287,8 +299,15 @@ pub fn check_address(address: &str) -> Result<(), InvitationError> {
     if !address.bytes().all(|b| b.is_ascii_graphic()) {
         return refuse("it has characters that do not belong into a URL");
     }
+    if address.starts_with(address::SCHEME) {
+        return match address.parse::<NodeAddress>() {
+            Ok(_) => Ok(()),
+            Err(AddressError::Key) => refuse("it has no key before the @"),
+            Err(_) => refuse("after the key it needs a host and a port"),
+        };
+    }
     let Some(rest) = address.strip_prefix("ws://").or_else(|| address.strip_prefix("wss://")) else {
-        return refuse("it does not begin with ws:// or wss://");
+        return refuse("it begins with none of p2p://, ws:// and wss://");
     };
     let host = rest.split(['/', '?', '#']).next().unwrap_or("");
     if host.is_empty() || host.starts_with(':') {
@@ -341,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn nodes_and_relays_are_told_apart_and_the_golden_text_of_both_stays() {
+        let node = format!("p2p://{}@127.0.0.1:4001", Keypair::from_seed(&[1; 32]).author());
+        let invitation = Invitation::new(genesis(), vec![node.clone(), "ws://127.0.0.1:8080".into()]).unwrap();
+        assert_eq!(invitation.nodes().map(|node| node.to_string()).collect::<Vec<_>>(), [node]);
+        assert_eq!(invitation.relays().collect::<Vec<_>>(), ["ws://127.0.0.1:8080"]);
+        assert_eq!(invitation.to_string(), include_str!("../tests/golden/invitation-p2p.txt").trim_end());
+    }
+
+    #[test]
     fn a_common_invitation_fits_one_line_of_a_terminal_in_canonical_mode() {
         // Linux terminals cut typed lines at 4,095 bytes.
         assert!(full().to_string().len() < 512);
@@ -383,9 +411,13 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["ws://127.0.0.1:8080", "wss://a", "ws://[::1]:80/path?x=1"] {
+        let key = Keypair::from_seed(&[1; 32]).author();
+        let node = format!("p2p://{key}@node.example:4001");
+        for good in ["ws://127.0.0.1:8080", "wss://a", "ws://[::1]:80/path?x=1", &node] {
             assert_eq!(check_address(good), Ok(()));
         }
+        assert!(check_address("p2p://node.example:4001").unwrap_err().to_string().contains("no key"));
+        assert!(check_address(&format!("p2p://{key}@")).unwrap_err().to_string().contains("a host and a port"));
         for bad in ["", "http://a", "ws://", "ws:///x", "ws://:80", "ws://a b", "ws://a\n", "ws://u:p@h", "ws://\u{fc}"]
         {
             assert!(check_address(bad).is_err(), "{bad:?}");

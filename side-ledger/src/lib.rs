@@ -14,9 +14,10 @@
 //! - [`merkle`]: the trees that a state root covers
 //! - [`proof`]: what stands in the state of a block, shown to somebody who holds no more than the block
 //! - [`base64url`]: how bytes are written for people to paste
-//! - [`invitation`]: everything that a newcomer needs, as one text
+//! - [`invitation`]: everything that a newcomer needs, as one text; [`address`]: where a node is reached
 
 pub mod accounts;
+pub mod address;
 pub mod base64url;
 pub mod block;
 pub mod chain;

@@ -71,7 +71,7 @@ pub fn open(
                 )),
         );
     }
-    Ok(Opened { core, store, identified, known_relays: invitation.addresses().to_vec(), lock })
+    Ok(Opened { core, store, identified, known_relays: invitation.relays().map(str::to_owned).collect(), lock })
 }
 
 fn witness_folder(root: &Root, key: &str) -> Result<std::path::PathBuf, CommandError> {
