@@ -379,7 +379,7 @@ fn the_voters_begin_an_epoch_whose_first_leader_they_choose() {
     let stranger = Member::new(7);
     assert_eq!(stranger.bft.vote(&stranger.group, key(1)), Err(VoteError::NotElector));
     assert_eq!(members[0].bft.vote(&members[0].group, key(7)), Err(VoteError::NotSealer));
-    for number in 0..3 {
+    for number in [0, 1, 2] {
         assert_eq!(members[0].seat().epoch, Epoch(0));
         let vote = members[number].bft.vote(&members[number].group, key(2)).unwrap();
         members[number].write(vote);
@@ -407,7 +407,7 @@ fn the_voters_begin_an_epoch_whose_first_leader_they_choose() {
 #[test]
 fn too_few_voters_leave_the_sealers_as_they_are() {
     let mut members = Member::founders();
-    for number in 0..3 {
+    for number in [0, 1, 2] {
         members[number].write(MemberVote { set: SetNumber(0), key: key(3), role: Role::Member });
     }
     agree_on(&mut members);
@@ -454,7 +454,7 @@ fn a_node_that_may_have_forgotten_its_votes_takes_no_part_before_the_next_epoch(
     // Three go on, it follows, and takes part again from the next epoch on.
     let (voters, restored) = members.split_at_mut(3);
     let mut told = Vec::new();
-    for number in 0..3 {
+    for number in [0, 1, 2] {
         let vote = voters[number].bft.vote(&voters[number].group, key(0)).unwrap();
         voters[number].write(vote);
         agree_on(voters);
