@@ -136,6 +136,7 @@ impl Task {
             peer.strike("bad-block");
         }
         self.carry_out(effects, Some(&heard));
+        self.reconsider();
         self.seals.stir();
     }
 
