@@ -184,6 +184,8 @@ pub struct Ledger {
     equivocators: HashSet<AuthorId>,
     /// Where something is said about swaps: few among many notes.
     swaps: BTreeSet<Position>,
+    /// Who has asked to become a voter.
+    askers: HashSet<AuthorNo>,
 }
 
 impl Ledger {
@@ -225,6 +227,9 @@ impl Ledger {
                             }
                             if let Known::SealersVote(vote) = &**known {
                                 self.votes.insert((vote.set, vote.epoch, position));
+                            }
+                            if let Known::VoterAsk(_) = &**known {
+                                self.askers.insert(author);
                             }
                         }
                         Content::Note(_) | Content::Malformed(_) => {}
@@ -307,6 +312,11 @@ impl Ledger {
             self.entries.get(position).is_some_and(|stored| stored.author == number).then_some(*epoch)
         };
         self.votes.iter().rev().find_map(own)
+    }
+
+    /// Whether this member has ever asked to become a voter.
+    pub fn has_asked(&self, author: &AuthorId) -> bool {
+        self.numbers.get(author).is_some_and(|number| self.askers.contains(number))
     }
 
     /// The transactions of an absorbed change, by offset.

@@ -1,6 +1,6 @@
 //! The wall clock and the system's random source: read here and nowhere else, and handed on as arguments.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bft_json_crdt::change::MAX_SAFE;
 
@@ -11,6 +11,32 @@ use crate::error::CommandError;
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(MAX_SAFE).min(MAX_SAFE)
+}
+
+/// The wall clock as it was when a node started, going on evenly. Whoever sets the clock back must not make the node wait for the time to come again; what is
+/// set forward is followed, since a machine that slept does not count that time.
+#[derive(Debug)]
+pub struct Steady {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl Steady {
+    /// Begins at what the wall clock says.
+    pub fn start() -> Self {
+        Self { started: Instant::now(), started_ms: now_ms() }
+    }
+
+    /// Milliseconds since 1970-01-01 UTC; never less than before.
+    pub fn now_ms(&mut self) -> u64 {
+        let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(MAX_SAFE);
+        let even = self.started_ms.saturating_add(passed).min(MAX_SAFE);
+        let wall = now_ms();
+        if wall > even {
+            self.started_ms = self.started_ms.saturating_add(wall - even);
+        }
+        even.max(wall)
+    }
 }
 
 /// Fresh random bytes from the system.

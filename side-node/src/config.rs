@@ -122,6 +122,8 @@ impl ConfigFile {
 pub struct Settings {
     /// The relay's address: `ws://` or `wss://`.
     pub relay: String,
+    /// Whether somebody named the relay. Otherwise it is the default, which nobody may run.
+    pub relay_named: bool,
     /// The log filter.
     pub log: String,
 }
@@ -134,8 +136,9 @@ impl Settings {
         file: ConfigFile,
         known_relays: &[String],
     ) -> Result<Self, CommandError> {
-        let relay =
-            relay.or(file.relay).or_else(|| known_relays.first().cloned()).unwrap_or_else(|| DEFAULT_RELAY.to_owned());
+        let relay = relay.or(file.relay).or_else(|| known_relays.first().cloned());
+        let relay_named = relay.is_some();
+        let relay = relay.unwrap_or_else(|| DEFAULT_RELAY.to_owned());
         check_relay(&relay)?;
         let log = match verbosity {
             0 => file.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
@@ -143,7 +146,7 @@ impl Settings {
             2 => "debug".to_owned(),
             _ => "trace".to_owned(),
         };
-        Ok(Self { relay, log })
+        Ok(Self { relay, relay_named, log })
     }
 }
 

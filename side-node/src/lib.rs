@@ -2,6 +2,7 @@
 //!
 //! - [`cli`] — the command line: one command, one file
 //! - [`daemon`] — the running node; a test starts it in-process
+//! - [`member`] — a group as this node takes part in it, as a value
 //! - [`net`] — the way to other members
 //! - [`api`] — the control socket, for other programs of this machine
 //! - [`console`] and [`terminal`] — typing into a running node
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod error;
 pub mod home;
 pub mod keys;
+pub mod member;
 pub mod net;
 pub mod output;
 pub mod qr;

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use side_ledger::Entry;
 
-use crate::daemon::view::{Accepted, History, Peers, RelayStatus, Status};
+use crate::daemon::view::{Accepted, BlockLine, History, Peers, RelayStatus, Status, Who};
 use crate::error::CommandError;
 
 /// Hexadecimal digits of an id or key in the human output: enough to tell things apart, short enough to read.
@@ -112,6 +112,18 @@ pub fn entry_line(entry: &Entry, own: bool) -> String {
     } else {
         format!("{}{warning}: {}", author(entry), body(entry))
     }
+}
+
+/// A block as one line.
+pub fn block_line(block: &BlockLine) -> String {
+    let changes = if block.changes == 1 { "1 change".to_owned() } else { format!("{} changes", block.changes) };
+    let by = block.sealer.as_ref().map_or_else(String::new, |sealer| format!(", sealed by {}", who(sealer)));
+    format!("block {} ({}): {changes}{by}", block.height, short(&block.block))
+}
+
+/// What a key is called, or its beginning.
+pub fn who(who: &Who) -> String {
+    who.name.as_deref().map_or_else(|| short(&who.key).to_owned(), printable)
 }
 
 /// A time as `YYYY-MM-DD hh:mm:ss` UTC. (Days to a date as in Hinnant, "chrono-compatible low-level date algorithms".)

@@ -123,6 +123,38 @@ impl Engine {
         }
     }
 
+    /// Up to which height of the chain this voter has given its word; 0 if it has given none. In BFT mode nobody gives any beside the certificates.
+    pub fn word_of(&self, group: &Group, voter: &AuthorId) -> Height {
+        match self {
+            Self::Leader(leader) => leader.word_of(group, voter),
+            Self::Bft(_) => Height(0),
+        }
+    }
+
+    /// The height of the last block that nobody drops any more.
+    pub fn held_height(&self, group: &Group) -> Height {
+        match self {
+            Self::Leader(leader) => leader.held_height(group),
+            Self::Bft(bft) => bft.final_height(group),
+        }
+    }
+
+    /// What is to be asked for, of anybody: an answer may have been lost with its link. In BFT mode ticks ask again.
+    pub fn wanted(&self, group: &Group) -> Vec<Message> {
+        match self {
+            Self::Leader(leader) => leader.wanted(group),
+            Self::Bft(_) => Vec::new(),
+        }
+    }
+
+    /// Who signed a known block. In BFT mode nobody does alone.
+    pub fn signer(&self, id: &BlockId) -> Option<AuthorId> {
+        match self {
+            Self::Leader(leader) => leader.block(id).map(|signed| signed.signer()),
+            Self::Bft(_) => None,
+        }
+    }
+
     /// Whether nobody drops the block at this height any more: more than two thirds hold it; in BFT mode it is final.
     pub fn is_held(&self, group: &Group, height: Height) -> bool {
         match self {

@@ -164,6 +164,8 @@ impl Console {
                 self.event("entry", json!({ "own": own, "entry": entry })).await;
             }
             Announcement::Entry { entry, own } => self.line(output::entry_line(&entry, own)).await,
+            Announcement::Block(block) if self.output.json => self.event("block", json!({ "block": block })).await,
+            Announcement::Block(block) => self.line(format!("-- {}", output::block_line(&block))).await,
             Announcement::Notice(text) if self.output.json => self.event("notice", json!({ "text": text })).await,
             Announcement::Notice(text) => self.line(format!("-- {text}")).await,
         }

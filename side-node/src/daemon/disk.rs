@@ -4,17 +4,17 @@ use side_store::identity::{Expect, Identified, identify};
 use side_store::writer::WriterThread;
 use side_store::{Batch, Completion, GroupCommit, OpenOptions, SqliteStore, WriterError, WriterLimits};
 
-use super::core::{Core, store_error};
 use super::membership::Memberships;
 use crate::clock;
 use crate::error::CommandError;
 use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all};
 use crate::keys;
+use crate::member::{Member, store_error};
 
 /// A node's folder, opened: this process alone uses it.
 pub struct Opened {
     /// The group.
-    pub core: Core,
+    pub member: Member,
     /// The database.
     pub store: SqliteStore,
     /// Whether the database is the latest copy.
@@ -59,9 +59,12 @@ pub fn open(
     if trust && identified.suspicion.is_some() {
         identified.accept(&mut store).map_err(store_error)?;
     }
-    let mut core = Core::load(name, invitation.genesis().clone(), keypair, &mut store)?;
+    let mut member = Member::load(name, invitation.genesis().clone(), keypair, &mut store)?;
+    if trust {
+        member.trust();
+    }
     if let Some(suspicion) = &identified.suspicion {
-        core.set_read_only(
+        member.distrust(
             CommandError::user(format!("nothing can be written with this copy of node {:?} yet: {suspicion}", home.name()))
                 .hint(format!(
                     "writing on from an old copy would sign two different changes of one number, and the others would shut this node out. \
@@ -71,7 +74,7 @@ pub fn open(
                 )),
         );
     }
-    Ok(Opened { core, store, identified, known_relays: invitation.relays().map(str::to_owned).collect(), lock })
+    Ok(Opened { member, store, identified, known_relays: invitation.relays().map(str::to_owned).collect(), lock })
 }
 
 fn witness_folder(root: &Root, key: &str) -> Result<std::path::PathBuf, CommandError> {

@@ -1,20 +1,19 @@
 //! The running node, as a library: a test starts it in-process.
 //!
 //! ```text
-//!  console ─┐                    ┌──────────────── task ────────────────┐
-//!  control ─┼─ Mailbox ─ verbs ─▶│ Core: replica, ledger, staged writes │─ batch ─▶ disk (group commit)
-//!  tests  ──┘                    │ one sync session a relay connection  │◀─ durable ─┘
-//!  relay client ────── events ──▶│                                      │
-//!                                └──── then: answers, announcements, messages to the relay
+//!  console ─┐                    ┌────── task ──────┐
+//!  control ─┼─ Mailbox ─ verbs ─▶│ Member: the group │─ batch ─▶ disk (group commit)
+//!  tests  ──┘                    │ and its links     │◀─ durable ─┘
+//!  transports ──────── events ──▶│                   │
+//!                                └──── then: answers, announcements, messages to others
 //! ```
 //! Rules:
-//! - One task owns the group and the sessions; everybody else holds a [`Mailbox`].
+//! - One task owns the group; everybody else holds a [`Mailbox`].
 //! - The task works in rounds: take what is waiting, change the group, commit, and only then answer, announce and send. So nothing is
 //!   ever shown, acknowledged or sent that a crash could undo.
 //! - A disk that fails stops the node, loudly: what is in memory and not on disk must not be built upon.
 
 mod audit;
-pub mod core;
 pub mod disk;
 pub mod groups;
 pub mod invited;
@@ -42,10 +41,12 @@ use crate::btc::swaps::{ChainPlace, GroupLink};
 use crate::config::{ConfigFile, Settings};
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
-use crate::net::relay::RelayLink;
+use crate::net::relay::{Relay, RelayConfig};
 
 /// Verbs that wait for the task.
 const MAILBOX: usize = 256;
+/// Events of all transports of a group that wait for the task. Whoever has more waits, and so does the peer behind it.
+const EVENTS: usize = 256;
 /// Announcements that wait for the slowest listener; who is further behind is told how many it missed.
 const ANNOUNCEMENTS: usize = 4096;
 
@@ -81,6 +82,8 @@ pub enum Announcement {
         /// Whether this node wrote it.
         own: bool,
     },
+    /// A new block at the end of the chain.
+    Block(Box<view::BlockLine>),
     /// A sentence.
     Notice(String),
 }
@@ -193,14 +196,22 @@ impl Daemon {
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
         let settings = Settings::resolve(relay, 0, file, &opened.known_relays)?;
         let server = ControlServer::bind(&home)?;
-        let folder = Arc::new(Folder::open(&root, &home, opened.core.author())?);
+        let folder = Arc::new(Folder::open(&root, &home, opened.member.author())?);
 
         let (announcements, first) = broadcast::channel(ANNOUNCEMENTS);
         let (asks, inbox) = mpsc::channel(MAILBOX);
         let mailbox = Mailbox { asks, announcements, folder };
         let stop = CancellationToken::new();
-        let relay = RelayLink::new(settings.relay, &opened.core);
-        let mut task = task::Task::new(opened, relay, inbox, mailbox.announcements.clone())?;
+        let (events, from_net) = mpsc::channel(EVENTS);
+        let relay = RelayConfig {
+            url: settings.relay,
+            named: settings.relay_named,
+            keypair: opened.member.keypair().clone(),
+            genesis: opened.member.genesis().clone(),
+        };
+        let relay = Relay::spawn(relay, events);
+        let ways = task::Ways { events: from_net, relay, others: Vec::new() };
+        let mut task = task::Task::new(opened, ways, inbox, mailbox.announcements.clone())?;
         task.begin().await?;
         let ready = Ready { status: task.status() };
         let task = tokio::spawn(task.run(stop.clone()));

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use side_store::Store as _;
 
-use super::core::{Core, store_error};
 use super::disk::{self, Opened};
 use super::groups::Folder;
 use super::view::Accepted;
@@ -12,6 +11,7 @@ use crate::clock;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
 use crate::keys;
+use crate::member::{Around, Member, store_error};
 
 /// Answers as the running node would, about its default group unless `group` names another. Takes the folder's lock meanwhile.
 pub fn answer(
@@ -26,35 +26,45 @@ pub fn answer(
         let key = keys::load(&home.key_file())?.author();
         return Folder::open(root, home, key)?.obey(action);
     }
-    let Opened { mut core, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
-    let answer = match verb {
-        Verb::History { limit } => to_json(&core.history(limit)),
-        Verb::Status => to_json(&core.status(None)),
-        Verb::Peers => to_json(&core.peers(None)),
-        Verb::Swaps => to_json(&core.swaps()),
-        Verb::Groups { .. } => Err(CommandError::bug("a verb about the folder came to a group")),
-        verb @ (Verb::Note { .. } | Verb::Swap { .. }) => {
-            let now = clock::now_ms();
-            core.claim_name(now)?;
-            let position = core
-                .say(&verb, now)
-                .unwrap_or_else(|| Err(CommandError::bug("nothing was written where something should be")))?;
-            store.commit(&core.take_staged()).map_err(store_error)?;
-            accepted(&core, &position, false)
-        }
+    let Opened { mut member, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
+    let answer = if verb.only_reads() {
+        read(&mut member, &verb, Around::default())
+    } else {
+        let now = clock::now_ms();
+        member.begin(now)?;
+        let position = member
+            .say(&verb, now)
+            .unwrap_or_else(|| Err(CommandError::bug("nothing was written where something should be")))?;
+        store.commit(&member.take_staged()).map_err(store_error)?;
+        member.durable();
+        accepted(&member, &position, false)
     };
     store.close().map_err(store_error)?;
     drop(lock);
     answer
 }
 
-/// The answer to an accepted note.
+/// The answer to a verb that only asks.
+pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Result<serde_json::Value, CommandError> {
+    match verb {
+        Verb::History { limit } => to_json(&member.history(*limit)),
+        Verb::Peers => to_json(&member.peers(around)),
+        Verb::Swaps => to_json(&member.swaps()),
+        Verb::Status => to_json(&member.status(around)),
+        Verb::Note { .. } | Verb::Swap { .. } | Verb::Groups { .. } => {
+            Err(CommandError::bug("a verb came to a group that does not only ask it"))
+        }
+    }
+}
+
+/// The answer to an accepted transaction.
 pub(super) fn accepted(
-    core: &Core,
+    member: &Member,
     position: &side_ledger::Position,
     running: bool,
 ) -> Result<serde_json::Value, CommandError> {
-    let entry = core.entry(position).ok_or_else(|| CommandError::bug("an accepted note is not in the history"))?;
+    let entry =
+        member.line_at(position).ok_or_else(|| CommandError::bug("an accepted transaction is not in the history"))?;
     to_json(&Accepted { entry, running })
 }
 

@@ -1,31 +1,34 @@
-//! The task that owns the group: rounds of take, change, commit, tell.
+//! The task that owns a group's member and does everything that is no rule: waiting, the disk, links, answers. Rounds of take, commit, tell.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bft_json_crdt::replica::Findings;
 use side_ledger::Position;
-use side_watcher::client::Event;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::audit;
-use super::core::{Core, Digested};
 use super::disk::{Disk, Opened};
-use super::offline::{accepted, to_json};
-use super::view::Status;
+use super::offline::accepted;
+use super::view::{RelayStatus, Status};
 use super::{Announcement, Ask};
 use crate::api::control::Verb;
-use crate::clock;
+use crate::clock::Steady;
 use crate::error::CommandError;
 use crate::home::FolderLock;
-use crate::net::relay::RelayLink;
+use crate::member::{Around, Member, News};
+use crate::net::relay::{self, Relay};
+use crate::net::{Event, LinkId, Outlet, SendError, Transport};
+use crate::output::{carried, short};
 
 /// Most inputs that one round takes before it commits: enough to share a flush, few enough that nobody waits long.
 const MAX_ROUND: usize = 256;
-/// How long a node that stops stays to tell the relay what it does not know yet.
+/// How long a node that stops stays to tell the others what they do not know yet.
 const LINGER: Duration = Duration::from_secs(2);
-/// Most entries of one round that are announced one by one.
+/// Most entries and blocks of one round that are announced one by one.
 const MAX_ANNOUNCED: usize = 500;
 /// How many are announced of a round that has more.
 const SHOWN_OF_MANY: usize = 20;
@@ -36,7 +39,6 @@ type Reply = oneshot::Sender<Result<serde_json::Value, CommandError>>;
 #[derive(Default)]
 struct Round {
     replies: Vec<(Reply, Owed)>,
-    entries: Vec<Position>,
     notices: Vec<String>,
 }
 
@@ -49,19 +51,32 @@ enum Owed {
 
 enum Input {
     Ask(Ask),
-    Relay(Event),
+    Net(Event),
     Audited(Findings),
-    Room,
+    Time,
+}
+
+/// The ways to other nodes that serve one group.
+pub(super) struct Ways {
+    /// What all transports of the group have to say.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// The relay.
+    pub(super) relay: Relay,
+    /// The other transports.
+    pub(super) others: Vec<Box<dyn Transport>>,
 }
 
 /// The owner of a node's group.
 pub(super) struct Task {
-    core: Core,
+    member: Member,
     disk: Option<Disk>,
-    relay: RelayLink,
+    ways: Ways,
+    outlets: BTreeMap<LinkId, Arc<dyn Outlet>>,
     inbox: mpsc::Receiver<Ask>,
     announcements: broadcast::Sender<Announcement>,
     audit: Option<audit::Running>,
+    clock: Steady,
+    told_alone: bool,
     /// Freed when the task ends, after the database was closed.
     _lock: FolderLock,
 }
@@ -69,35 +84,37 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(
         opened: Opened,
-        relay: RelayLink,
+        ways: Ways,
         inbox: mpsc::Receiver<Ask>,
         announcements: broadcast::Sender<Announcement>,
     ) -> Result<Self, CommandError> {
-        let Opened { core, store, identified, lock, .. } = opened;
-        let audit = core.audit().map(audit::Running::start).transpose();
+        let Opened { member, store, identified, lock, .. } = opened;
+        let audit = member.audit().map(audit::Running::start).transpose();
         let audit = audit.map_err(|e| CommandError::io("cannot start a thread", &e))?;
         let disk = Some(Disk::start(store, identified)?);
-        Ok(Self { core, disk, relay, inbox, announcements, audit, _lock: lock })
+        Ok(Self {
+            member,
+            disk,
+            ways,
+            outlets: BTreeMap::new(),
+            inbox,
+            announcements,
+            audit,
+            clock: Steady::start(),
+            told_alone: false,
+            _lock: lock,
+        })
     }
 
     /// What comes before the first round: the group's record and the node's name.
     pub(super) async fn begin(&mut self) -> Result<(), CommandError> {
-        let mut round = Round::default();
-        self.first_words(&mut round)?;
-        self.finish(round).await
-    }
-
-    fn first_words(&mut self, round: &mut Round) -> Result<(), CommandError> {
-        if !self.core.is_read_only() && !self.core.is_convicted() && self.core.is_admitted() {
-            round.entries.extend(self.core.claim_name(clock::now_ms())?);
-            self.core.acknowledge_if_owed(clock::now_ms())?;
-        }
-        Ok(())
+        self.member.begin(self.clock.now_ms())?;
+        self.finish(Round::default()).await
     }
 
     pub(super) fn status(&mut self) -> Status {
-        let relay = self.relay.status();
-        self.core.status(Some(relay))
+        let around = around(&self.member, &self.ways, &self.outlets);
+        self.member.status(around)
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), CommandError> {
@@ -111,25 +128,24 @@ impl Task {
 
     async fn rounds(&mut self, stop: &CancellationToken) -> Result<(), CommandError> {
         loop {
+            let due = self.due();
             let first = tokio::select! {
                 () = stop.cancelled() => return self.last_rounds().await,
                 ask = self.inbox.recv() => match ask {
                     Some(ask) => Input::Ask(ask),
                     None => return self.last_rounds().await,
                 },
-                event = self.relay.next() => match event {
-                    Some(event) => Input::Relay(event),
-                    None => Input::Room,
-                },
+                Some(event) = self.ways.events.recv() => Input::Net(event),
                 findings = audit::finished(&mut self.audit) => Input::Audited(findings),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Input::Time,
             };
             let mut round = Round::default();
-            self.take(first, &mut round)?;
+            self.take(first, &mut round);
             for _ in 1..MAX_ROUND {
                 if let Ok(ask) = self.inbox.try_recv() {
-                    self.take(Input::Ask(ask), &mut round)?;
-                } else if let Some(event) = self.relay.try_next() {
-                    self.take(Input::Relay(event), &mut round)?;
+                    self.take(Input::Ask(ask), &mut round);
+                } else if let Ok(event) = self.ways.events.try_recv() {
+                    self.take(Input::Net(event), &mut round);
                 } else {
                     break;
                 }
@@ -138,62 +154,68 @@ impl Task {
         }
     }
 
-    /// Answers what was asked before the node was told to stop, and stays for a moment if the relay is still to be told something: whoever writes a
+    /// When the member wants to be asked again.
+    fn due(&mut self) -> Option<Instant> {
+        let at_ms = self.member.deadline()?;
+        let wait = at_ms.saturating_sub(self.clock.now_ms());
+        Some(Instant::now() + Duration::from_millis(wait))
+    }
+
+    /// Answers what was asked before the node was told to stop, and stays for a moment if others are still to be told something: whoever writes a
     /// line and quits expects the others to see it.
     async fn last_rounds(&mut self) -> Result<(), CommandError> {
         self.inbox.close();
         let mut round = Round::default();
         while let Ok(ask) = self.inbox.try_recv() {
-            self.take(Input::Ask(ask), &mut round)?;
+            self.take(Input::Ask(ask), &mut round);
         }
         self.finish(round).await?;
         let deadline = Instant::now() + LINGER;
-        while !self.relay.is_settled() {
-            let Ok(event) = timeout_at(deadline, self.relay.next()).await else { break };
+        while !self.is_settled() {
+            let Ok(Some(event)) = timeout_at(deadline, self.ways.events.recv()).await else { break };
             let mut round = Round::default();
-            self.take(event.map_or(Input::Room, Input::Relay), &mut round)?;
+            self.take(Input::Net(event), &mut round);
             self.finish(round).await?;
         }
         Ok(())
     }
 
-    fn take(&mut self, input: Input, round: &mut Round) -> Result<(), CommandError> {
+    /// Whether there is nothing to wait for: the others have everything, or they are not to be had at the moment.
+    fn is_settled(&self) -> bool {
+        let trying = self.ways.relay.is_trying() || self.ways.others.iter().any(|way| way.is_trying());
+        !trying && self.member.is_settled()
+    }
+
+    fn take(&mut self, input: Input, round: &mut Round) {
+        let now_ms = self.clock.now_ms();
         match input {
             Input::Ask(Ask { verb, reply }) => {
-                let owed = match self.core.say(&verb, clock::now_ms()) {
+                let owed = match self.member.say(&verb, now_ms) {
                     None => Owed::Ask(verb),
-                    Some(Ok(position)) => {
-                        round.entries.push(position);
-                        Owed::Accepted(position)
-                    }
+                    Some(Ok(position)) => Owed::Accepted(position),
                     Some(Err(error)) => Owed::Refused(error),
                 };
                 round.replies.push((reply, owed));
             }
-            Input::Relay(event) => {
-                let Digested { entries, equivocators, .. } = self.relay.take(event, &mut self.core, &mut round.notices);
-                round.entries.extend(entries);
-                for author in equivocators {
-                    round.notices.push(self.equivocation(&author));
-                }
-                self.core.acknowledge_if_owed(clock::now_ms())?;
+            Input::Net(Event::Up { link, peer, outlet }) => {
+                self.outlets.insert(link, outlet);
+                self.member.link_up(link, peer);
             }
+            Input::Net(Event::Message { link, stream, message }) => {
+                self.member.receive(link, stream, &message, now_ms);
+            }
+            Input::Net(Event::Down { link, reason }) => {
+                tracing::debug!(?link, reason = %crate::output::printable(&reason), "a link is down");
+                self.outlets.remove(&link);
+                self.member.link_down(link);
+            }
+            // Every round sends what there is room for.
+            Input::Net(Event::Room { .. }) | Input::Time => {}
+            Input::Net(Event::Notice(text)) => round.notices.push(text),
             Input::Audited(findings) => {
                 tracing::debug!(checked = findings.checked(), bad = findings.bad().len(), "checked stored signatures");
-                round.notices.extend(audit::notices(&self.core.take_audit(&findings)));
+                round.notices.extend(audit::notices(&self.member.take_audit(&findings)));
             }
-            Input::Room => {}
-        }
-        Ok(())
-    }
-
-    fn equivocation(&self, author: &bft_json_crdt::identity::AuthorId) -> String {
-        if *author == self.core.author() {
-            "this node's own key has signed two different changes of one number: it is used in two places, or an old copy was written with. \
-             The others take nothing more from it; make a new node with `side-node init`"
-                .to_owned()
-        } else {
-            format!("there is a proof that {} ({author}) forked its own chain", self.core.name_of(author))
         }
     }
 
@@ -205,36 +227,20 @@ impl Task {
             }
             return Err(error);
         }
-        self.relay.durable(&self.core, &mut round.notices);
-        if self.core.is_read_only() && self.relay.knows_own_tip(&self.core) {
-            self.write_again(&mut round).await?;
+        if self.member.is_read_only() && self.member.knows_own_tip() {
+            self.write_again().await?;
         }
-        // A long catch-up is not for reading line by line.
-        let unseen = match round.entries.len() {
-            many if many > MAX_ANNOUNCED => many - SHOWN_OF_MANY,
-            _ => 0,
-        };
-        if unseen > 0 {
-            round.notices.push(format!("{unseen} more entries came; /history has them all"));
-        }
-        for position in &round.entries[unseen..] {
-            if let Some(entry) = self.core.entry(position) {
-                let own = entry.author == self.core.author();
-                let _ = self.announcements.send(Announcement::Entry { entry: Box::new(entry), own });
-            }
-        }
+        self.flush();
+        self.tell_alone(&mut round);
         for notice in round.notices {
             let _ = self.announcements.send(Announcement::Notice(notice));
         }
+        self.announce();
         for (reply, owed) in round.replies {
             let answer = match owed {
                 Owed::Refused(error) => Err(error),
-                Owed::Accepted(position) => accepted(&self.core, &position, true),
-                Owed::Ask(Verb::History { limit }) => to_json(&self.core.history(limit)),
-                Owed::Ask(Verb::Peers) => to_json(&self.core.peers(Some(self.relay.status()))),
-                Owed::Ask(Verb::Swaps) => to_json(&self.core.swaps()),
-                Owed::Ask(Verb::Groups { .. }) => Err(CommandError::bug("a verb about the folder came to a group")),
-                Owed::Ask(Verb::Status | Verb::Note { .. } | Verb::Swap { .. }) => to_json(&self.status()),
+                Owed::Accepted(position) => accepted(&self.member, &position, true),
+                Owed::Ask(verb) => self.answer(&verb),
             };
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(answer);
@@ -242,22 +248,132 @@ impl Task {
         Ok(())
     }
 
+    fn answer(&mut self, verb: &Verb) -> Result<serde_json::Value, CommandError> {
+        let around = around(&self.member, &self.ways, &self.outlets);
+        super::offline::read(&mut self.member, verb, around)
+    }
+
+    /// What is due is done, and everything in the member is on disk.
     async fn commit(&mut self) -> Result<(), CommandError> {
+        let now_ms = self.clock.now_ms();
+        self.member.tick(now_ms);
+        let batch = self.member.take_staged();
         match &self.disk {
-            Some(disk) => disk.commit(self.core.take_staged()).await,
-            None => Err(CommandError::bug("the database is closed")),
+            Some(disk) => disk.commit(batch).await?,
+            None => return Err(CommandError::bug("the database is closed")),
         }
+        self.member.durable();
+        Ok(())
     }
 
     /// The node has learnt its own last change: its copy is as good as the latest one.
-    async fn write_again(&mut self, round: &mut Round) -> Result<(), CommandError> {
+    async fn write_again(&mut self) -> Result<(), CommandError> {
         let disk = self.disk.take().ok_or_else(|| CommandError::bug("the database is closed"))?;
         self.disk = Some(disk.accept().await?);
-        self.core.allow_writing();
-        round.notices.push("this node has learnt its own last change from the relay: it can write again".to_owned());
-        self.first_words(round)?;
-        self.commit().await?;
-        self.relay.durable(&self.core, &mut round.notices);
-        Ok(())
+        self.member.allow_writing();
+        self.member.begin(self.clock.now_ms())?;
+        self.commit().await
+    }
+
+    /// Ends the links that are to be ended, and sends what there is room for on the others.
+    fn flush(&mut self) {
+        for ending in self.member.take_endings() {
+            let Some(outlet) = self.outlets.remove(&ending.link) else { continue };
+            if ending.fault {
+                outlet.close(&ending.reason);
+            } else {
+                outlet.renew(&ending.reason);
+            }
+        }
+        let mut broken = Vec::new();
+        for (link, outlet) in &self.outlets {
+            while outlet.room() > 0 {
+                let Some((stream, message)) = self.member.poll_send(*link) else { break };
+                match outlet.try_send(stream, message) {
+                    Ok(()) => {}
+                    Err(SendError::Gone) => {
+                        // The transport will say why.
+                        broken.push((*link, false));
+                        break;
+                    }
+                    Err(SendError::Full) => {
+                        // Cannot be: there was room, and we are the only sender. A message is lost, so both begin anew.
+                        broken.push((*link, true));
+                        break;
+                    }
+                }
+            }
+        }
+        for (link, lost) in broken {
+            self.member.link_down(link);
+            if let Some(outlet) = self.outlets.remove(&link).filter(|_| lost) {
+                outlet.renew("a message found no room");
+            }
+        }
+    }
+
+    fn tell_alone(&mut self, round: &mut Round) {
+        if self.told_alone || !self.member.is_alone() {
+            return;
+        }
+        let relay = relay_status(&self.member, &self.ways.relay);
+        if relay.in_sync {
+            self.told_alone = true;
+            let genesis = self.member.genesis();
+            round.notices.push(format!(
+                "you are alone in group {} ({}) so far. The relay carries: {}. Invite others with: side-node invite",
+                genesis.name(),
+                short(&genesis.id().to_string()),
+                carried(&relay)
+            ));
+        }
+    }
+
+    fn announce(&mut self) {
+        let news = self.member.take_news();
+        // A long catch-up is not for reading line by line.
+        let counted = news.iter().filter(|news| !matches!(news, News::Notice(_))).count();
+        let mut unseen = if counted > MAX_ANNOUNCED { counted - SHOWN_OF_MANY } else { 0 };
+        if unseen > 0 {
+            let text = format!("{unseen} more entries and blocks came; /history and /blocks have them all");
+            let _ = self.announcements.send(Announcement::Notice(text));
+        }
+        for one in news {
+            if unseen > 0 && !matches!(one, News::Notice(_)) {
+                unseen -= 1;
+                continue;
+            }
+            let announcement = match one {
+                News::Entry(position) => self.member.entry(&position).map(|entry| {
+                    let own = entry.author == self.member.author();
+                    Announcement::Entry { entry: Box::new(entry), own }
+                }),
+                News::Notice(text) => Some(Announcement::Notice(text)),
+                News::Sealed(height, id) => {
+                    self.member.block_at(height, &id).map(|block| Announcement::Block(Box::new(block)))
+                }
+                News::Returned(height, _) => Some(Announcement::Notice(format!(
+                    "block {} was taken back: what it sealed is pending again unless another block has it",
+                    height.0
+                ))),
+            };
+            if let Some(announcement) = announcement {
+                let _ = self.announcements.send(announcement);
+            }
+        }
+    }
+}
+
+/// How it stands with the relay, what was passed included.
+fn relay_status(member: &Member, relay: &Relay) -> RelayStatus {
+    RelayStatus { in_sync: member.is_in_sync_by(relay::NAME), ..relay.status() }
+}
+
+fn around<'a>(member: &Member, ways: &Ways, outlets: &'a BTreeMap<LinkId, Arc<dyn Outlet>>) -> Around<'a> {
+    Around {
+        running: true,
+        relay: Some(relay_status(member, &ways.relay)),
+        attempts: ways.others.iter().flat_map(|way| way.attempts()).collect(),
+        round_trip: Some(Box::new(|link| outlets.get(&link).and_then(|outlet| outlet.round_trip()))),
     }
 }

@@ -2,8 +2,65 @@
 //!
 //! The JSON forms are a promise to scripts: fields are added, never renamed or removed.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 use side_ledger::Entry;
+
+/// Where a transaction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// No block covers it yet.
+    Pending,
+    /// A block covers it, and it counts.
+    Sealed,
+    /// Nothing takes its block back any more.
+    Final,
+    /// A block covers it, and it does not count.
+    Rejected,
+}
+
+/// Where a transaction stands, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Where.
+    pub status: Stage,
+    /// The height of the block that covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    /// How many voters hold that block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders: Option<u64>,
+    /// How many voters there are in the set that it was sealed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders_of: Option<u64>,
+    /// Why it does not count: the same word on every node (docs/protocol.md, section 11.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_text: Option<String>,
+}
+
+/// An entry of the history and where it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+impl Deref for Line {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
 
 /// The history of a group, or its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,7 +80,7 @@ pub struct History {
     /// How many entries the whole history has; `entries` holds the last of them if a limit was given.
     pub total: u64,
     /// The entries in the one order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Line>,
 }
 
 /// A group that a relay says it carries.
@@ -63,8 +120,145 @@ pub struct Equivocator {
     pub name: Option<String>,
 }
 
-/// A node in one page.
+/// A key and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The key.
+    pub key: String,
+    /// What it calls itself.
+    pub name: Option<String>,
+}
+
+/// A voter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Whether it is among those who decide about the sealer.
+    pub elector: bool,
+    /// Up to which height of this node's chain it has given its word.
+    pub holds: u64,
+}
+
+/// A change of the voters that is decided and waits for the set to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingVoter {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Whether it comes or goes.
+    pub joins: bool,
+}
+
+/// A proof against a sealer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offence {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// What it did: `double-seal`, or how it voted against itself (BFT mode).
+    pub offence: Option<String>,
+    /// In which epoch.
+    pub epoch: u64,
+    /// At which height (`double-seal`), in which view of the epoch (else).
+    pub place: u64,
+}
+
+/// A way to another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// By which transport: `relay` or `direct`.
+    pub transport: String,
+    /// Where.
+    pub address: String,
+    /// The key at the other end, if it is known.
+    pub key: Option<String>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Whether the link stands.
+    pub connected: bool,
+    /// Whether everything that either side lacked of the changes has been passed.
+    pub in_sync: bool,
+    /// The last measured time for a message to go there and back, in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// How many changes wait to be sent there, roughly.
+    pub changes_behind: u64,
+    /// The height of the last block that it has told of.
+    pub height: Option<u64>,
+    /// How many blocks this node lacks of those that it has told of.
+    pub blocks_missing: u64,
+    /// Why there is no link, or why the last one was ended.
+    pub problem: Option<String>,
+}
+
+/// A block of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockLine {
+    /// Its height; the first block has 1.
+    pub height: u64,
+    /// Its id.
+    pub block: String,
+    /// Who signed it; in BFT mode nobody does alone.
+    pub sealer: Option<Who>,
+    /// The set of voters and the epoch that it was sealed in.
+    pub set: u64,
+    /// See `set`.
+    pub epoch: u64,
+    /// When, by the sealer's clock, in milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+    /// How many changes it sealed.
+    pub changes: u64,
+    /// The state after it.
+    pub state_root: String,
+    /// How many voters of its set hold it.
+    pub holders: u64,
+    /// How many voters its set has.
+    pub voters: u64,
+    /// How many it takes for it to stay, whatever honest voters decide.
+    pub quorum: u64,
+}
+
+/// The last blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocks {
+    /// The group's id.
+    pub group: String,
+    /// The height of the chain.
+    pub height: u64,
+    /// The blocks, the latest last.
+    pub blocks: Vec<BlockLine>,
+}
+
+/// What the group's ledger says of balances, after the last block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balances {
+    /// The group's id.
+    pub group: String,
+    /// The height of that block.
+    pub height: u64,
+    /// What this node owns.
+    pub balance: u64,
+    /// The sum of all balances.
+    pub supply: u64,
+    /// All accounts that own something, in the order in which they came up.
+    pub accounts: Vec<AccountLine>,
+}
+
+/// What a key owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLine {
+    /// Whose.
+    #[serde(flatten)]
+    pub who: Who,
+    /// How much.
+    pub balance: u64,
+    /// Whether it is frozen because its owner forked its chain.
+    pub frozen: bool,
+}
+
+/// A node in one page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The node's local name.
     pub node: String,
@@ -98,6 +292,46 @@ pub struct Status {
     pub equivocators: Vec<Equivocator>,
     /// How it stands with the relay; nothing while the node is stopped.
     pub relay: Option<RelayStatus>,
+    /// Whether the group is `open` or `closed`.
+    pub admission: String,
+    /// How it seals: `leader` or `bft`.
+    pub mode: String,
+    /// The height of the last block; 0 before the first.
+    pub height: u64,
+    /// Its id; before the first block the group's.
+    pub block: String,
+    /// The state after it.
+    pub state_root: String,
+    /// The height of the last block that more than two thirds of its voters hold.
+    pub held_height: u64,
+    /// The height of the last block that is final; nothing is final in leader mode.
+    pub final_height: Option<u64>,
+    /// How many changes no block covers.
+    pub pending: u64,
+    /// How often the group has recovered from sealers that were lost for good.
+    pub recovery: u64,
+    /// The number of the set of voters that is in force.
+    pub set: u64,
+    /// How often the sealers were switched.
+    pub epoch: u64,
+    /// Who seals.
+    pub sealers: Vec<Who>,
+    /// The voters of the set that is in force, by key.
+    pub voters: Vec<Voter>,
+    /// How many of the voters have to hold a block for it to stay.
+    pub quorum: u64,
+    /// How many of the electors it takes to choose another sealer.
+    pub switch_needs: u64,
+    /// Changes of the voters that are decided and wait for the set to end.
+    pub pending_voters: Vec<PendingVoter>,
+    /// The least time between blocks, in milliseconds.
+    pub interval_ms: u64,
+    /// Whether this node seals when it is its turn and gives its word as a voter: not while its copy may be old.
+    pub may_seal: bool,
+    /// Proofs against sealers.
+    pub offences: Vec<Offence>,
+    /// The ways to other nodes: those that stand, those that are tried, and the last ones that were ended for a fault.
+    pub peers: Vec<LinkStatus>,
 }
 
 /// A member of the group, as far as it has written.
@@ -118,7 +352,7 @@ pub struct Member {
 }
 
 /// The members of the group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Peers {
     /// The group's id.
     pub group: String,
@@ -126,6 +360,8 @@ pub struct Peers {
     pub group_name: String,
     /// The members.
     pub members: Vec<Member>,
+    /// The ways to other nodes: those that stand, those that are tried, and the last ones that were ended for a fault.
+    pub links: Vec<LinkStatus>,
     /// How it stands with the relay; nothing while the node is stopped.
     pub relay: Option<RelayStatus>,
 }
@@ -143,7 +379,7 @@ pub struct Swaps {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The entry.
-    pub entry: Entry,
+    pub entry: Line,
     /// Whether the node is running, so that it goes out at once; otherwise it is sent at the next run.
     pub running: bool,
 }

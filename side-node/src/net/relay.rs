@@ -1,283 +1,323 @@
-//! The relay: a client that keeps a connection, and a sync session for each connection that stands.
+//! The relay as a transport: a client that keeps a connection, and a link for each connection on which the relay serves the group.
 //!
-//! The session reads what the relay lacks off the replica, so it is asked for messages only when everything in the replica is on disk
-//! ([`RelayLink::durable`]). A relay that reads nothing fills the client's queue; then we stop sending and reading until there is room.
+//! Outlets come and go with their connection; what a connection shares with its outlet is the client, while it lives, and what the member ordered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bft_json_crdt::change::DocumentId;
 use bft_json_crdt::identity::Keypair;
-use bft_json_crdt::sync::{Action, Message, SessionLimits, SyncSession};
 use bytes::Bytes;
 use side_ledger::Genesis;
-use side_watcher::client::{ClientConfig, ConnectionId, Event, RelayClient, SendError};
+use side_watcher::client::{ClientConfig, Connected, ConnectionId, Event as ClientEvent, RelayClient};
 use side_watcher::protocol::{GroupReply, HelloGroup, Lane};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::daemon::core::{Core, Digested};
+use super::{Attempt, Event, LinkId, Outlet, Peer, SendError, Stream, Transport};
 use crate::daemon::view::{CarriedGroup, RelayStatus};
-use crate::output::{carried, printable, short};
+use crate::output::{carried, printable};
 
+/// The name of this transport.
+pub const NAME: &str = "relay";
 /// How long a relay that broke the rules is left alone.
 const FAULT_PAUSE: Duration = Duration::from_secs(15);
 /// How often we look whether a full queue has room again.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-/// Most refused changes on one connection before we end it: more is no accident.
-const MAX_REFUSED: u64 = 1_000;
 /// Most groups that a status lists.
 const MAX_CARRIED: usize = 64;
 
-struct Session {
-    connection: ConnectionId,
-    sync: SyncSession,
-    /// Applied batches that are not acknowledged, because they are not on disk yet.
-    unhandled: usize,
-    refused: u64,
+/// Which relay, and for whom.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// Its address.
+    pub url: String,
+    /// Whether somebody named it. One that is only tried because nobody did is not missed.
+    pub named: bool,
+    /// The node's key.
+    pub keypair: Keypair,
+    /// The group.
+    pub genesis: Genesis,
 }
 
-/// The way to one relay.
-pub struct RelayLink {
-    keypair: Keypair,
-    genesis: Genesis,
-    client: Option<(RelayClient, mpsc::Receiver<Event>)>,
-    /// When to start over after a fault.
-    restart_at: Option<Instant>,
-    session: Option<Session>,
-    /// The client's queue was full.
-    full: bool,
-    status: RelayStatus,
-    told_away: bool,
-    told_alone: bool,
+/// The way to one relay. Dropping it ends the connection.
+pub struct Relay {
+    shared: Arc<Shared>,
+    _stop: DropGuard,
 }
 
-impl RelayLink {
-    /// Starts looking for the relay at once.
-    pub fn new(url: String, core: &Core) -> Self {
-        let mut link = Self {
-            keypair: core.keypair().clone(),
-            genesis: core.genesis().clone(),
-            client: None,
-            restart_at: None,
-            session: None,
-            full: false,
-            status: RelayStatus { url, ..RelayStatus::default() },
-            told_away: false,
-            told_alone: false,
-        };
-        link.start();
-        link
+#[derive(Debug)]
+struct Shared {
+    status: Mutex<RelayStatus>,
+    /// No attempt has succeeded or failed yet.
+    trying: AtomicBool,
+}
+
+impl Relay {
+    /// Starts looking for the relay, on the current runtime. What happens comes through `events`.
+    pub fn spawn(config: RelayConfig, events: mpsc::Sender<Event>) -> Self {
+        let status = RelayStatus { url: config.url.clone(), ..RelayStatus::default() };
+        let shared = Arc::new(Shared { status: Mutex::new(status), trying: AtomicBool::new(true) });
+        let stop = CancellationToken::new();
+        let running = Running { config, events, shared: shared.clone(), told_away: false };
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = running.run() => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+        Self { shared, _stop: stop.drop_guard() }
     }
 
-    fn start(&mut self) {
-        let group =
-            HelloGroup { group: self.genesis.id().document(), genesis: Bytes::copy_from_slice(self.genesis.bytes()) };
-        let config = ClientConfig::new(self.status.url.clone(), self.keypair.clone(), vec![group]);
-        self.client = Some(RelayClient::spawn(config));
-        self.restart_at = None;
-    }
-
-    /// How it stands.
+    /// How it stands; whether everything was passed is the member's to say.
     pub fn status(&self) -> RelayStatus {
-        self.status.clone()
+        lock(&self.shared.status).clone()
+    }
+}
+
+impl Transport for Relay {
+    fn is_trying(&self) -> bool {
+        self.shared.trying.load(Ordering::Acquire)
     }
 
-    /// Whether there is nothing to wait for: the relay has everything, or it is not to be had at the moment.
-    pub fn is_settled(&self) -> bool {
-        self.status.in_sync || self.told_away || self.restart_at.is_some() || self.status.problem.is_some()
+    /// None: a status tells more about the relay than an attempt.
+    fn attempts(&self) -> Vec<Attempt> {
+        Vec::new()
+    }
+}
+
+/// A poisoned lock only means that some thread panicked while it held it; every change under these locks is complete at any instant.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a member wants of a connection that is to be ended.
+#[derive(Debug, Clone)]
+struct Order {
+    reason: String,
+    fault: bool,
+}
+
+/// What an outlet shares with the task.
+#[derive(Default)]
+struct Line {
+    /// Nothing once the client is given up.
+    client: Mutex<Option<RelayClient>>,
+    order: Mutex<Option<Order>>,
+    ordered: Notify,
+    /// The queue was full when somebody asked.
+    full: AtomicBool,
+}
+
+impl Line {
+    fn order(&self, reason: &str, fault: bool) {
+        lock(&self.order).get_or_insert(Order { reason: reason.to_owned(), fault });
+        self.ordered.notify_one();
     }
 
-    /// The next event; `None` when it is time to call [`RelayLink::durable`] again without one. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        if let Some(at) = self.restart_at {
-            sleep_until(at).await;
-            self.start();
-            return None;
+    fn room(&self) -> usize {
+        let room = lock(&self.client).as_ref().map_or(0, RelayClient::room);
+        if room == 0 {
+            self.full.store(true, Ordering::Release);
         }
-        if self.full {
-            tokio::time::sleep(ROOM_PAUSE).await;
-            return None;
-        }
-        match &mut self.client {
-            Some((_, events)) => match events.recv().await {
-                Some(event) => Some(event),
-                None => {
-                    self.fault("the relay client has stopped");
-                    None
-                }
-            },
-            None => std::future::pending().await,
+        room
+    }
+}
+
+struct RelayOutlet {
+    line: Arc<Line>,
+    connection: ConnectionId,
+    document: DocumentId,
+}
+
+impl Outlet for RelayOutlet {
+    fn room(&self) -> usize {
+        self.line.room()
+    }
+
+    fn try_send(&self, stream: Stream, message: Bytes) -> Result<(), SendError> {
+        use side_watcher::client::SendError as E;
+        let lane = match stream {
+            Stream::Sync => Lane::Sync,
+            Stream::Seal => Lane::Seal,
+            Stream::Side => Lane::Side,
+        };
+        let client = lock(&self.line.client).clone().ok_or(SendError::Gone)?;
+        client.try_send(self.connection, self.document, lane, message).map_err(|error| match error {
+            E::Full => {
+                self.line.full.store(true, Ordering::Release);
+                SendError::Full
+            }
+            E::Stopped => SendError::Gone,
+        })
+    }
+
+    fn close(&self, reason: &str) {
+        self.line.order(reason, true);
+    }
+
+    fn renew(&self, reason: &str) {
+        self.line.order(reason, false);
+    }
+}
+
+/// The member has gone.
+struct Gone;
+
+struct Running {
+    config: RelayConfig,
+    events: mpsc::Sender<Event>,
+    shared: Arc<Shared>,
+    told_away: bool,
+}
+
+impl Running {
+    async fn run(mut self) {
+        while let Ok(order) = self.converse().await {
+            if order.fault {
+                tokio::time::sleep(FAULT_PAUSE).await;
+            }
         }
     }
 
-    /// An event that is waiting already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        match &mut self.client {
-            Some((_, events)) if !self.full => events.try_recv().ok(),
-            _ => None,
-        }
-    }
-
-    /// Takes an event in. What it changes in the group is staged there.
-    pub fn take(&mut self, event: Event, core: &mut Core, notices: &mut Vec<String>) -> Digested {
-        match event {
-            Event::Connected(connected) => {
-                let document = self.genesis.id().document();
-                let reply = connected.groups.iter().find(|(group, _)| *group == document).map(|(_, reply)| *reply);
-                self.status.connected = true;
-                self.status.in_sync = false;
-                self.status.identity = Some(connected.relay.to_string());
-                self.status.carried_total = connected.carried_total;
-                self.status.carried = connected
-                    .carried
-                    .iter()
-                    .take(MAX_CARRIED)
-                    .map(|carried| CarriedGroup { group: carried.group.to_string(), name: carried.name.clone() })
-                    .collect();
-                self.status.problem = match reply {
-                    Some(GroupReply::Open(_)) => None,
-                    Some(GroupReply::Quota) => Some("the relay has no room for another group".to_owned()),
-                    Some(GroupReply::Unavailable) => Some("the relay cannot serve this group at the moment".to_owned()),
-                    other => Some(format!("the relay does not carry this group ({other:?})")),
-                };
-                match &self.status.problem {
-                    None => {
-                        let mut sync = SyncSession::new(core.replica(), SessionLimits::default());
-                        sync.watch(core.author());
-                        self.session =
-                            Some(Session { connection: connected.connection, sync, unhandled: 0, refused: 0 });
+    /// Keeps a client until the member orders its end.
+    async fn converse(&mut self) -> Result<Order, Gone> {
+        let document = self.config.genesis.id().document();
+        let group = HelloGroup { group: document, genesis: Bytes::copy_from_slice(self.config.genesis.bytes()) };
+        let config = ClientConfig::new(self.config.url.clone(), self.config.keypair.clone(), vec![group]);
+        let (client, mut incoming) = RelayClient::spawn(config);
+        let line = Arc::new(Line { client: Mutex::new(Some(client)), ..Line::default() });
+        let mut link = None;
+        let order = loop {
+            let event = tokio::select! {
+                event = incoming.recv() => event,
+                () = line.ordered.notified() => None,
+                () = tokio::time::sleep(ROOM_PAUSE), if line.full.load(Ordering::Acquire) => {
+                    if let (Some((link, _)), true) = (link, line.room() > 0) {
+                        line.full.store(false, Ordering::Release);
+                        self.send(Event::Room { link }).await?;
                     }
-                    Some(problem) => notices.push(format!("{problem}; it carries {}", carried(&self.status))),
+                    continue;
                 }
-                if self.told_away {
-                    notices.push(format!("the relay at {} is back", self.status.url));
-                    self.told_away = false;
-                }
-                Digested::default()
-            }
-            Event::Disconnected { reason, .. } => {
-                self.session = None;
-                self.full = false;
-                self.status.connected = false;
-                self.status.in_sync = false;
-                self.status.problem = Some(reason.to_string());
-                if !std::mem::replace(&mut self.told_away, true) {
-                    notices.push(format!(
-                        "no connection to the relay at {} ({}); what you write is kept and sent when it is back",
-                        self.status.url,
-                        printable(&reason.to_string())
-                    ));
-                }
-                Digested::default()
-            }
-            Event::Notice { code, text, .. } => {
-                tracing::info!(?code, text = %printable(&text), "the relay says");
-                Digested::default()
-            }
-            Event::Message { connection, lane: Lane::Sync, message, .. } => self.receive(connection, &message, core),
-            // Not wired in yet.
-            Event::Message { .. } => Digested::default(),
-        }
-    }
-
-    fn receive(&mut self, connection: ConnectionId, message: &Bytes, core: &mut Core) -> Digested {
-        let mut digested = Digested::default();
-        let Some(session) = self.session.as_mut().filter(|session| session.connection == connection) else {
-            return digested;
-        };
-        let actions = match Message::decode(message) {
-            Ok(message) => session.sync.receive(core.replica(), message).map_err(|fault| fault.to_string()),
-            Err(error) => Err(format!("sent a malformed message: {error}")),
-        };
-        let actions = match actions {
-            Ok(actions) => actions,
-            Err(fault) => {
-                self.fault(&format!("it {fault}"));
-                return digested;
-            }
-        };
-        for action in actions {
-            let part = match action {
-                Action::Apply(batch) => {
-                    session.unhandled += 1;
-                    core.apply(batch)
-                }
-                Action::Proof(proof) => core.apply_proof(proof),
             };
-            session.sync.missing(part.missing);
-            session.refused += part.refused;
-            digested.entries.extend(part.entries);
-            digested.equivocators.extend(part.equivocators);
-        }
-        if session.refused > MAX_REFUSED {
-            self.fault("it sent too many changes without a good signature");
-        }
-        digested
-    }
-
-    /// Everything in the group is on disk: acknowledges, and sends what the relay lacks.
-    pub fn durable(&mut self, core: &Core, notices: &mut Vec<String>) {
-        let Some(session) = &mut self.session else { return };
-        for _ in 0..std::mem::take(&mut session.unhandled) {
-            session.sync.handled();
-        }
-        if session.sync.is_stale(core.replica()) {
-            // The log was renumbered: begin anew.
-            self.client = None;
-            self.session = None;
-            self.status.connected = false;
-            self.status.in_sync = false;
-            self.start();
-            return;
-        }
-        let Some((client, _)) = &self.client else { return };
-        let document = self.genesis.id().document();
-        self.full = false;
-        loop {
-            if client.room() == 0 {
-                self.full = true;
-                break;
-            }
-            let Some(message) = session.sync.poll_send(core.replica()) else { break };
-            match client.try_send(session.connection, document, Lane::Sync, message.encode().into()) {
-                Ok(()) => {}
-                Err(SendError::Full | SendError::Stopped) => {
-                    // Cannot be: there was room, and we are the only sender. Beginning anew loses nothing.
-                    self.fault("its queue is gone");
-                    return;
+            match event {
+                Some(event) => self.take(event, &line, &mut link).await?,
+                None => {
+                    let stopped = Order { reason: "the relay client has stopped".to_owned(), fault: true };
+                    break lock(&line.order).take().unwrap_or(stopped);
                 }
             }
+        };
+        // Whoever holds the outlet does not keep the connection.
+        lock(&line.client).take();
+        self.set_away(Some(format!("the connection was ended: {}", order.reason)));
+        if let Some((link, _)) = link {
+            self.send(Event::Down { link, reason: order.reason.clone() }).await?;
         }
-        self.status.in_sync = session.sync.is_current(core.replica())
-            && session.sync.unacknowledged() == 0
-            && session.sync.watched_tip_learnt(core.replica())
-            && core.replica().len() as u64 >= session.sync.peer_changes();
-        if self.status.in_sync && core.is_alone() && !std::mem::replace(&mut self.told_alone, true) {
-            notices.push(format!(
-                "you are alone in group {} ({}) so far. The relay carries: {}. Invite others with: side-node invite",
-                core.genesis().name(),
-                short(&self.genesis.id().to_string()),
-                carried(&self.status)
-            ));
+        Ok(order)
+    }
+
+    async fn take(
+        &mut self,
+        event: ClientEvent,
+        line: &Arc<Line>,
+        link: &mut Option<(LinkId, ConnectionId)>,
+    ) -> Result<(), Gone> {
+        match event {
+            ClientEvent::Connected(connected) => {
+                let problem = self.greet(&connected);
+                self.shared.trying.store(false, Ordering::Release);
+                if std::mem::take(&mut self.told_away) {
+                    self.notice(format!("the relay at {} is back", self.config.url)).await?;
+                }
+                if let Some(problem) = problem {
+                    let carried = carried(&lock(&self.shared.status));
+                    return self.notice(format!("{problem}; it carries {carried}")).await;
+                }
+                let up = LinkId::fresh();
+                *link = Some((up, connected.connection));
+                line.full.store(false, Ordering::Release);
+                let document = self.config.genesis.id().document();
+                let outlet = RelayOutlet { line: line.clone(), connection: connected.connection, document };
+                let peer = Peer { key: connected.relay, transport: NAME, address: self.config.url.clone() };
+                self.send(Event::Up { link: up, peer, outlet: Arc::new(outlet) }).await
+            }
+            ClientEvent::Disconnected { reason, .. } => {
+                let reason = reason.to_string();
+                self.set_away(Some(reason.clone()));
+                self.shared.trying.store(false, Ordering::Release);
+                if let Some((link, _)) = link.take() {
+                    self.send(Event::Down { link, reason: reason.clone() }).await?;
+                }
+                if !self.config.named {
+                    tracing::debug!(relay = %self.config.url, reason = %printable(&reason), "no connection to the default relay");
+                    return Ok(());
+                }
+                if !std::mem::replace(&mut self.told_away, true) {
+                    let text = format!(
+                        "no connection to the relay at {} ({}); what you write is kept and sent when it is back",
+                        self.config.url,
+                        printable(&reason)
+                    );
+                    self.notice(text).await?;
+                }
+                Ok(())
+            }
+            ClientEvent::Notice { code, text, .. } => {
+                tracing::info!(?code, text = %printable(&text), "the relay says");
+                Ok(())
+            }
+            ClientEvent::Message { connection, lane, message, .. } => match *link {
+                Some((link, current)) if current == connection => {
+                    let stream = match lane {
+                        Lane::Sync => Stream::Sync,
+                        Lane::Seal => Stream::Seal,
+                        Lane::Side => Stream::Side,
+                    };
+                    self.send(Event::Message { link, stream, message }).await
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Whether the relay has told everything that it holds of this node's own changes and all of that is here. A relay that holds nothing of the
-    /// group knows nothing and proves nothing.
-    pub fn knows_own_tip(&self, core: &Core) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.sync.watched_tip_learnt(core.replica()) && session.sync.peer_changes() > 0)
+    /// Writes down what the relay says of itself; why it does not serve the group, if it does not.
+    fn greet(&self, connected: &Connected) -> Option<String> {
+        let document = self.config.genesis.id().document();
+        let reply = connected.groups.iter().find(|(group, _)| *group == document).map(|(_, reply)| *reply);
+        let problem = match reply {
+            Some(GroupReply::Open(_)) => None,
+            Some(GroupReply::Quota) => Some("the relay has no room for another group".to_owned()),
+            Some(GroupReply::Unavailable) => Some("the relay cannot serve this group at the moment".to_owned()),
+            other => Some(format!("the relay does not carry this group ({other:?})")),
+        };
+        let mut status = lock(&self.shared.status);
+        status.connected = true;
+        status.identity = Some(connected.relay.to_string());
+        status.carried_total = connected.carried_total;
+        status.carried = connected
+            .carried
+            .iter()
+            .take(MAX_CARRIED)
+            .map(|carried| CarriedGroup { group: carried.group.to_string(), name: carried.name.clone() })
+            .collect();
+        status.problem.clone_from(&problem);
+        problem
     }
 
-    /// Ends the connection and leaves the relay alone for a while.
-    fn fault(&mut self, what: &str) {
-        tracing::warn!(relay = %self.status.url, what, "ending the connection to the relay");
-        self.client = None;
-        self.session = None;
-        self.full = false;
-        self.status.connected = false;
-        self.status.in_sync = false;
-        self.status.problem = Some(format!("the connection was ended: {what}"));
-        self.restart_at = Some(Instant::now() + FAULT_PAUSE);
+    fn set_away(&self, problem: Option<String>) {
+        let mut status = lock(&self.shared.status);
+        status.connected = false;
+        status.problem = problem;
+    }
+
+    async fn notice(&self, text: String) -> Result<(), Gone> {
+        self.send(Event::Notice(text)).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
     }
 }

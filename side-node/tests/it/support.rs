@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use side_ledger::Entry;
 use side_node::cli::RelayArgs;
 use side_node::cli::commands::init::{InitArgs, Made, init};
 use side_node::daemon::view::{History, Status};
@@ -86,6 +87,11 @@ pub(crate) async fn until_in_sync(daemon: &Daemon) -> Status {
 
 pub(crate) async fn history(daemon: &Daemon) -> History {
     daemon.mailbox().history(None).await.unwrap()
+}
+
+/// The entries without where they stand: one node may know of a block before the other.
+pub(crate) fn said(history: &History) -> Vec<&Entry> {
+    history.entries.iter().map(|line| &line.entry).collect()
 }
 
 /// The texts of the notes, in the one order.

@@ -226,7 +226,7 @@ impl Leader {
 
     /// A voter gives its word that it holds the end of its chain.
     pub(super) fn give_word(&mut self, group: &Group, effects: &mut Vec<Effect>) {
-        let (Some(keypair), Some(tip)) = (&self.keypair, group.chain().tip()) else { return };
+        let (true, Some(keypair), Some(tip)) = (self.may_seal, &self.keypair, group.chain().tip()) else { return };
         let me = keypair.author();
         if tip.electorate.voters.binary_search(&me).is_ok() && tip.block.epoch >= self.bound(group) {
             let hold = Hold::sign(tip.block.rank(), tip.id, keypair);

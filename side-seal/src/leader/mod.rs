@@ -6,6 +6,7 @@
 //! judge   whether a block may extend the chain where it stands, and where an epoch starts
 //! adopt   what arrives becomes the chain, if its rank is higher
 //! office  sealing and voting
+//! words   how far the voters' words reach
 //! ```
 //! Rules:
 //! - Blocks rank by (recovery, set, epoch, height). The chain follows the highest rank whose every block is good.
@@ -20,6 +21,7 @@ mod adopt;
 mod judge;
 mod office;
 mod tree;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -96,7 +98,8 @@ impl Leader {
         self.advance(group, &mut effects);
     }
 
-    /// Says whether this node seals when it is its turn. A node whose disk may be older than what it has told must not: it would seal twice.
+    /// Says whether this node seals when it is its turn and gives its word. A node whose disk may be older than what it has told must not: it would seal
+    /// twice, or hold what its votes bind it against.
     pub fn set_sealing(&mut self, may_seal: bool) {
         self.may_seal = may_seal;
     }
@@ -136,6 +139,17 @@ impl Leader {
         let mut effects = Vec::new();
         self.advance(group, &mut effects);
         effects
+    }
+
+    /// What is to be asked for, of anybody: an answer may have been lost with its link.
+    pub fn wanted(&self, group: &Group) -> Vec<Message> {
+        let mut effects = Vec::new();
+        self.ask_missing(group, &mut effects);
+        let asks = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Ask(message) => Some(message),
+            _ => None,
+        });
+        asks.collect()
     }
 
     /// What a node that has just connected is told.

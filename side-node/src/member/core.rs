@@ -1,46 +1,39 @@
-//! A node's group in memory, and what of it has yet to go to disk. No task, no socket: the running daemon and the commands that work on a
-//! stopped node share it.
+//! A node's group in memory, and what of it has yet to go to disk.
 //!
 //! Rule: whatever changes the group is *staged*. Whoever holds the core commits what is staged and only then shows, answers or sends
 //! anything that follows from it.
-
-use std::collections::HashMap;
 
 use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::change::{Change, ChangeId};
 use bft_json_crdt::evidence::{EquivocationProof, Voucher};
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::{Audit, AuditReport, Findings, Incoming, Limits, Replica, TransactError, Verdict};
-use bft_json_crdt::value::Value;
 use bytes::Bytes;
 use side_ledger::group::{Group, GroupError, Merged, Taken};
-use side_ledger::transaction::TRANSACTION_VERSION;
-use side_ledger::{Entry, Genesis, GroupId, Name, Position, Transaction};
+use side_ledger::{Genesis, GroupId, Name, Position, Transaction};
 use side_store::{Batch, LoadBounds, Store, Write};
 
-use super::view::{Equivocator, History, Member, Peers, RelayStatus, Status, Swaps};
-use crate::api::control::Verb;
 use crate::error::CommandError;
 
 /// What came of something that a peer sent.
 #[derive(Debug, Default)]
-pub struct Digested {
+pub(super) struct Digested {
     /// Places of new entries.
-    pub entries: Vec<Position>,
+    pub(super) entries: Vec<Position>,
     /// Ids that something waits for.
-    pub missing: Vec<ChangeId>,
+    pub(super) missing: Vec<ChangeId>,
     /// Members that are newly proven to have forked their chain.
-    pub equivocators: Vec<AuthorId>,
+    pub(super) equivocators: Vec<AuthorId>,
     /// How many things were refused of which the sender is to blame.
-    pub refused: u64,
+    pub(super) refused: u64,
 }
 
 /// The group as one node holds it.
-pub struct Core {
-    name: Name,
-    keypair: Keypair,
-    group: Group,
-    staged: Batch,
+pub(super) struct Core {
+    pub(super) name: Name,
+    pub(super) keypair: Keypair,
+    pub(super) group: Group,
+    pub(super) staged: Batch,
     read_only: Option<CommandError>,
     /// The heads' digest, and the digest at those heads: it costs a walk over everything.
     digest: Option<([u8; 32], [u8; 32])>,
@@ -48,7 +41,12 @@ pub struct Core {
 
 impl Core {
     /// Reads the group from the store; adds it if it is not there yet (staged, as everything).
-    pub fn load(name: Name, genesis: Genesis, keypair: Keypair, store: &mut impl Store) -> Result<Self, CommandError> {
+    pub(super) fn load(
+        name: Name,
+        genesis: Genesis,
+        keypair: Keypair,
+        store: &mut impl Store,
+    ) -> Result<Self, CommandError> {
         let id = genesis.id();
         let known = store.groups().map_err(store_error)?.iter().any(|record| record.group == id);
         let staged = if known { Batch::new() } else { Batch::new().group(&genesis) };
@@ -85,135 +83,109 @@ impl Core {
         }
     }
 
-    fn id(&self) -> GroupId {
+    /// Whether the store has the group; asked right after loading.
+    pub(super) fn is_stored(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    /// The group's id.
+    pub(super) fn id(&self) -> GroupId {
         self.group.id()
     }
 
     /// The node's own key.
-    pub fn author(&self) -> AuthorId {
+    pub(super) fn author(&self) -> AuthorId {
         self.keypair.author()
     }
 
-    /// The key pair.
-    pub fn keypair(&self) -> &Keypair {
-        &self.keypair
-    }
-
     /// What the group is founded on.
-    pub fn genesis(&self) -> &Genesis {
+    pub(super) fn genesis(&self) -> &Genesis {
         self.group.genesis()
     }
 
     /// The changes and the document.
-    pub fn replica(&self) -> &Replica {
+    pub(super) fn replica(&self) -> &Replica {
         self.group.replica()
     }
 
-    /// Whether something has to go to disk before anything is shown.
-    pub fn has_staged(&self) -> bool {
-        !self.staged.is_empty()
-    }
-
-    /// Takes what has to go to disk.
-    pub fn take_staged(&mut self) -> Batch {
-        std::mem::take(&mut self.staged)
-    }
-
     /// Refuses every write with `reason` from now on.
-    pub fn set_read_only(&mut self, reason: CommandError) {
+    pub(super) fn set_read_only(&mut self, reason: CommandError) {
         self.read_only = Some(reason);
     }
 
     /// Allows writing again; answers whether it was forbidden.
-    pub fn allow_writing(&mut self) -> bool {
+    pub(super) fn allow_writing(&mut self) -> bool {
         self.read_only.take().is_some()
     }
 
+    /// Why writes are refused, if they are.
+    pub(super) fn read_only(&self) -> Option<&CommandError> {
+        self.read_only.as_ref()
+    }
+
     /// Whether writes are refused.
-    pub fn is_read_only(&self) -> bool {
+    pub(super) fn is_read_only(&self) -> bool {
         self.read_only.is_some()
     }
 
-    /// An entry of the history.
-    pub fn entry(&self, position: &Position) -> Option<Entry> {
-        self.group.ledger().get(position)
-    }
-
     /// What a member is called, or the beginning of its key.
-    pub fn name_of(&self, author: &AuthorId) -> String {
+    pub(super) fn name_of(&self, author: &AuthorId) -> String {
         self.group.ledger().name_of(author).unwrap_or_else(|| crate::output::short(&author.to_string()).to_owned())
     }
 
+    /// What people are told where somebody is newly proven to have forked its chain.
+    pub(super) fn equivocation(&self, author: &AuthorId) -> String {
+        if *author == self.author() {
+            "this node's own key has signed two different changes of one number: it is used in two places, or an old copy was written with. \
+             The others take nothing more from it; make a new node with `side-node init`"
+                .to_owned()
+        } else {
+            format!("there is a proof that {} ({author}) forked its own chain", self.name_of(author))
+        }
+    }
+
     /// Whether nobody else has written to the group.
-    pub fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         self.replica().authors().all(|author| author == self.author())
     }
 
-    /// Writes a note.
-    pub fn note(&mut self, text: &str, now_ms: u64) -> Result<Position, CommandError> {
-        let transaction = Transaction::note(text, self.genesis().spec().limits.note_bytes)
-            .map_err(|e| CommandError::user(format!("cannot write the note: {e}")))?;
-        self.write(transaction, now_ms)
-    }
-
-    /// Writes what a verb asks to be written; `None` if it only asks.
-    pub fn say(&mut self, verb: &Verb, now_ms: u64) -> Option<Result<Position, CommandError>> {
-        match verb {
-            Verb::Note { text } => Some(self.note(text, now_ms)),
-            Verb::Swap { kind, body } => Some(self.swap(kind, body, now_ms)),
-            Verb::History { .. } | Verb::Status | Verb::Peers | Verb::Swaps | Verb::Groups { .. } => None,
-        }
-    }
-
-    /// Says something about a swap.
-    pub fn swap(&mut self, kind: &str, body: &serde_json::Value, now_ms: u64) -> Result<Position, CommandError> {
-        let refused = |why: String| CommandError::usage(format!("cannot say this about a swap: {why}"));
-        let value = Value::try_from(body.clone()).map_err(|e| refused(e.to_string()))?;
-        let transaction = Transaction { version: TRANSACTION_VERSION, kind: kind.to_owned(), body: value };
-        let known = transaction.known(self.genesis().spec().limits.note_bytes).map_err(|e| refused(e.to_string()))?;
-        if !known.is_swap() {
-            return Err(refused(format!("{kind:?} is no kind of such words")));
-        }
-        self.write(known.transaction(), now_ms)
-    }
-
-    /// What was said about swaps by this node or to it.
-    pub fn swaps(&self) -> Swaps {
-        let key = self.author().to_string();
-        let concerns = |entry: &Entry| {
-            entry.author == self.author() || entry.body.get("to").and_then(|to| to.as_str()) == Some(key.as_str())
-        };
-        let entries = self.group.ledger().swaps().filter(concerns).collect();
-        Swaps { entries, key }
-    }
-
     /// Claims the node's name, unless it has claimed one before. Done at the first run, so that histories show names.
-    pub fn claim_name(&mut self, now_ms: u64) -> Result<Option<Position>, CommandError> {
+    pub(super) fn claim_name(&mut self, now_ms: u64) -> Result<Option<Position>, CommandError> {
         if self.group.ledger().name_of(&self.author()).is_some() {
             return Ok(None);
         }
         self.write(Transaction::name(&self.name), now_ms).map(Some)
     }
 
-    fn write(&mut self, transaction: Transaction, now_ms: u64) -> Result<Position, CommandError> {
+    /// Signs a transaction and takes it in.
+    pub(super) fn write(&mut self, transaction: Transaction, now_ms: u64) -> Result<Position, CommandError> {
+        let entries = self.write_change(&[transaction], now_ms)?;
+        entries.first().copied().ok_or_else(|| CommandError::bug("an own transaction is not in the history"))
+    }
+
+    /// Signs one change with these transactions, perhaps none, and takes it in.
+    pub(super) fn write_change(
+        &mut self,
+        transactions: &[Transaction],
+        now_ms: u64,
+    ) -> Result<Vec<Position>, CommandError> {
         if let Some(reason) = &self.read_only {
             return Err(reason.clone());
         }
-        let transactions = [transaction];
-        let written = match self.group.write(&transactions, &self.keypair, now_ms) {
+        let written = match self.group.write(transactions, &self.keypair, now_ms) {
             Err(GroupError::Replica(TransactError::TooManyHeads(_))) => {
                 self.acknowledge(now_ms)?;
-                self.group.write(&transactions, &self.keypair, now_ms)
+                self.group.write(transactions, &self.keypair, now_ms)
             }
             other => other,
         };
         let written = written.map_err(|e| self.write_error(&e))?;
         self.stage_own(&written.change);
-        written.entries.first().copied().ok_or_else(|| CommandError::bug("an own transaction is not in the history"))
+        Ok(written.entries)
     }
 
     /// Writes what the protocol asks of a member after a proof of equivocation: changes that name what it holds. Does nothing if nothing is owed.
-    pub fn acknowledge_if_owed(&mut self, now_ms: u64) -> Result<(), CommandError> {
+    pub(super) fn acknowledge_if_owed(&mut self, now_ms: u64) -> Result<(), CommandError> {
         if self.read_only.is_none() && self.replica().needs_acknowledgement() && !self.is_convicted() {
             self.acknowledge(now_ms)?;
         }
@@ -229,13 +201,14 @@ impl Core {
     }
 
     /// Whether this node's own key is proven to have forked its chain.
-    pub fn is_convicted(&self) -> bool {
+    pub(super) fn is_convicted(&self) -> bool {
         self.replica().is_proven(&self.author())
     }
 
     /// Whether the group takes what this node writes.
-    pub fn is_admitted(&self) -> bool {
-        self.genesis().spec().admission == side_ledger::Admission::Open || self.genesis().is_founder(&self.author())
+    pub(super) fn is_admitted(&self) -> bool {
+        // What one change may stand upon does not matter here: only whose it is.
+        self.group.admits(&self.author(), &ChangeId([0; 32]))
     }
 
     fn write_error(&self, error: &GroupError) -> CommandError {
@@ -262,13 +235,13 @@ impl Core {
     }
 
     /// Takes in changes from a peer.
-    pub fn apply(&mut self, batch: Vec<Incoming>) -> Digested {
+    pub(super) fn apply(&mut self, batch: Vec<Incoming>) -> Digested {
         let merged = self.group.apply_batch(batch);
         self.stage_merged(merged)
     }
 
     /// Takes in a proof from a peer.
-    pub fn apply_proof(&mut self, proof: EquivocationProof) -> Digested {
+    pub(super) fn apply_proof(&mut self, proof: EquivocationProof) -> Digested {
         match self.group.apply_proof(proof) {
             Some(merged) => self.stage_merged(merged),
             None => Digested { refused: 1, ..Digested::default() },
@@ -321,12 +294,12 @@ impl Core {
     }
 
     /// The signatures that loading left unchecked, if there are any.
-    pub fn audit(&self) -> Option<Audit> {
+    pub(super) fn audit(&self) -> Option<Audit> {
         self.group.audit()
     }
 
     /// Takes in what an audit found. Stages everything anew if a change is to be stored with a voucher from now on: rare, for it takes a damaged disk.
-    pub fn take_audit(&mut self, findings: &Findings) -> AuditReport {
+    pub(super) fn take_audit(&mut self, findings: &Findings) -> AuditReport {
         let report = self.group.take_audit(findings);
         if !report.vouched.is_empty() {
             self.stage_anew();
@@ -334,7 +307,8 @@ impl Core {
         report
     }
 
-    fn digest(&mut self) -> [u8; 32] {
+    /// A hash over the order of all changes and the document.
+    pub(super) fn digest(&mut self) -> [u8; 32] {
         let heads = self.replica().heads_digest();
         match self.digest {
             Some((of, digest)) if of == heads => digest,
@@ -345,82 +319,9 @@ impl Core {
             }
         }
     }
-
-    /// The history, or its last `limit` entries.
-    pub fn history(&mut self, limit: Option<u64>) -> History {
-        let total = self.group.ledger().len();
-        let limit = limit.map_or(total, |limit| usize::try_from(limit).unwrap_or(usize::MAX).min(total));
-        History {
-            group: self.id().to_string(),
-            group_name: self.genesis().name().to_string(),
-            digest: hex::encode(self.digest()),
-            heads_digest: hex::encode(self.replica().heads_digest()),
-            heads: self.heads(),
-            changes: self.replica().len() as u64,
-            total: total as u64,
-            entries: self.group.ledger().latest(limit),
-        }
-    }
-
-    fn heads(&self) -> Vec<String> {
-        self.replica().heads().iter().map(ToString::to_string).collect()
-    }
-
-    /// The status. `relay` is known to a running node only.
-    pub fn status(&mut self, relay: Option<RelayStatus>) -> Status {
-        Status {
-            node: self.name.to_string(),
-            key: self.author().to_string(),
-            group: self.id().to_string(),
-            group_name: self.genesis().name().to_string(),
-            pid: relay.is_some().then(std::process::id),
-            changes: self.replica().len() as u64,
-            entries: self.group.ledger().len() as u64,
-            members: self.replica().authors().count() as u64,
-            alone: self.is_alone(),
-            heads: self.heads(),
-            heads_digest: hex::encode(self.replica().heads_digest()),
-            digest: hex::encode(self.digest()),
-            incomplete: !self.replica().missing(1).is_empty(),
-            read_only: self.read_only.as_ref().map(ToString::to_string),
-            equivocators: self
-                .replica()
-                .proofs()
-                .map(|proof| proof.author())
-                .map(|author| Equivocator { key: author.to_string(), name: self.group.ledger().name_of(&author) })
-                .collect(),
-            relay,
-        }
-    }
-
-    /// The members, this node first, then by name and key.
-    pub fn peers(&self, relay: Option<RelayStatus>) -> Peers {
-        let mut tips: HashMap<AuthorId, (u64, u64)> = HashMap::from([(self.author(), (0, 0))]);
-        for author in self.replica().authors() {
-            if let Some(tip) = self.replica().own_tip(&author) {
-                let time_ms = self.replica().get(&tip.id).map_or(0, |change| change.header().time_ms);
-                tips.insert(author, (tip.seq, time_ms));
-            }
-        }
-        let mut members: Vec<Member> = tips
-            .into_iter()
-            .map(|(author, (seq, time_ms))| Member {
-                key: author.to_string(),
-                name: self.group.ledger().name_of(&author),
-                this_node: author == self.author(),
-                seq,
-                time_ms,
-                equivocator: self.replica().is_proven(&author),
-            })
-            .collect();
-        members.sort_by(|a, b| {
-            (!a.this_node, a.name.is_none(), &a.name, &a.key).cmp(&(!b.this_node, b.name.is_none(), &b.name, &b.key))
-        });
-        Peers { group: self.id().to_string(), group_name: self.genesis().name().to_string(), members, relay }
-    }
 }
 
-fn damaged(what: impl std::fmt::Display) -> CommandError {
+pub(super) fn damaged(what: impl std::fmt::Display) -> CommandError {
     CommandError::user(format!("the database is damaged: {what}")).hint(
         "keep a copy of side.sqlite, move it and its -wal file away, and run the node again: the history comes back from the other members",
     )

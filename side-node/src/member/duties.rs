@@ -1,0 +1,106 @@
+//! What a node writes without being told to: its name, a word after a proof of equivocation, the wish to vote, the end of a set of voters.
+
+use std::collections::BTreeMap;
+
+use bft_json_crdt::identity::AuthorId;
+use side_ledger::block::SetNumber;
+use side_ledger::transaction::{SetClose, VoterAsk};
+use side_ledger::{Admission, Transaction};
+
+use super::{Member, News};
+use crate::error::CommandError;
+
+/// What was done already, so that it is done once.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    /// When the engine was last asked to seal.
+    pub(super) looked_ms: Option<u64>,
+    /// The set that was closed last and the changes of its voters that were pending then.
+    closed: Option<(SetNumber, BTreeMap<AuthorId, bool>)>,
+    /// The set that was begun last without anything new.
+    begun: Option<SetNumber>,
+}
+
+impl Member {
+    /// What comes before the first round: the group's record and the node's name. Does nothing where nothing can be written.
+    pub fn begin(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        if self.may_write() {
+            let named = self.core.claim_name(now_ms)?;
+            self.news[0].extend(named.map(News::Entry));
+            self.core.acknowledge_if_owed(now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn may_write(&self) -> bool {
+        !self.core.is_read_only() && !self.core.is_convicted() && self.core.is_admitted()
+    }
+
+    /// Does what is due. A failure stops nothing: it is tried again with the next round.
+    pub(super) fn do_duties(&mut self, now_ms: u64) {
+        if !self.may_write() {
+            return;
+        }
+        if let Err(error) = self.core.acknowledge_if_owed(now_ms) {
+            tracing::warn!(%error, "cannot acknowledge a proof");
+        }
+        let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
+        if let Err(error) = done {
+            tracing::warn!(%error, "cannot write what is due");
+        }
+    }
+
+    fn write_duty(&mut self, transactions: &[Transaction], now_ms: u64) -> Result<(), CommandError> {
+        let entries = self.core.write_change(transactions, now_ms)?;
+        self.news[0].extend(entries.into_iter().map(News::Entry));
+        Ok(())
+    }
+
+    /// The sealer ends the set where its voters change and enough of them are there. Once for the same change: a rejected wish is not repeated.
+    fn end_set(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let governance = self.core.group.chain().governance();
+        if !self.engine.wants_close(&self.core.group) {
+            return Ok(());
+        }
+        let (set, pending) = (governance.set, &governance.pending);
+        if self.duties.closed.as_ref().is_some_and(|(closed, what)| *closed == set && what == pending) {
+            return Ok(());
+        }
+        self.duties.closed = Some((set, pending.clone()));
+        self.write_duty(&[SetClose { set }.into()], now_ms)
+    }
+
+    /// A set is in force from its first block on, and a block seals something. Where nothing else is new the sealer has an empty change for it, or a set
+    /// that was decided on would wait for somebody to write a note.
+    fn begin_set(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let chain = self.core.group.chain();
+        let set = chain.governance().set;
+        let mine = self.sealing && chain.governance().sealers.contains(&self.core.author());
+        let ended = chain.tip().is_some_and(|tip| tip.block.set < set);
+        if !mine || !ended || chain.pending() > 0 || self.duties.begun == Some(set) {
+            return Ok(());
+        }
+        self.duties.begun = Some(set);
+        self.write_duty(&[], now_ms)
+    }
+
+    /// The node of an open group that is no voter asks to become one, once, when it holds what its peers hold. Founders have been voters: one that was
+    /// replaced returns if its people want it to.
+    fn ask_to_vote(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let (group, me) = (&self.core.group, self.core.author());
+        let governance = group.chain().governance();
+        let spec = group.genesis().spec();
+        let wants = spec.admission == Admission::Open && !group.genesis().is_founder(&me);
+        let will = governance.pending.get(&me).copied().unwrap_or_else(|| governance.voters.contains(&me));
+        if !wants || will || !self.sealing || group.ledger().has_asked(&me) {
+            return Ok(());
+        }
+        let current =
+            |there: &super::link::Link| there.chain_learnt(&self.engine, group) && there.in_sync(group.replica());
+        if !self.links.values().any(current) {
+            return Ok(());
+        }
+        let ask = VoterAsk { block: group.chain().tip_id() };
+        self.write_duty(&[ask.into()], now_ms)
+    }
+}
