@@ -183,7 +183,7 @@ impl Task {
     /// Whether there is nothing to wait for: the others have everything, or they are not to be had at the moment.
     fn is_settled(&self) -> bool {
         let trying = self.ways.relay.is_trying() || self.ways.others.iter().any(|way| way.is_trying());
-        !trying && self.member.is_settled()
+        !trying && self.ways.events.is_empty() && self.member.is_settled()
     }
 
     fn take(&mut self, input: Input, round: &mut Round) {

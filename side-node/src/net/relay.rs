@@ -228,11 +228,11 @@ impl Running {
         match event {
             ClientEvent::Connected(connected) => {
                 let problem = self.greet(&connected);
-                self.shared.trying.store(false, Ordering::Release);
                 if std::mem::take(&mut self.told_away) {
                     self.notice(format!("the relay at {} is back", self.config.url)).await?;
                 }
                 if let Some(problem) = problem {
+                    self.shared.trying.store(false, Ordering::Release);
                     let carried = carried(&lock(&self.shared.status));
                     return self.notice(format!("{problem}; it carries {carried}")).await;
                 }
@@ -242,7 +242,10 @@ impl Running {
                 let document = self.config.genesis.id().document();
                 let outlet = RelayOutlet { line: line.clone(), connection: connected.connection, document };
                 let peer = Peer { key: connected.relay, transport: NAME, address: self.config.url.clone() };
-                self.send(Event::Up { link: up, peer, outlet: Arc::new(outlet) }).await
+                self.send(Event::Up { link: up, peer, outlet: Arc::new(outlet) }).await?;
+                // Not before: whoever waits for an attempt to end finds its link then.
+                self.shared.trying.store(false, Ordering::Release);
+                Ok(())
             }
             ClientEvent::Disconnected { reason, .. } => {
                 let reason = reason.to_string();

@@ -5,7 +5,9 @@ use std::fs;
 use side_node::api::control::Verb;
 use side_node::daemon::{Daemon, DaemonConfig, offline};
 
-use crate::support::{NOWHERE, TestRoot, copy_folder, history, notes, relay, until, until_in_sync};
+use crate::support::{
+    NOWHERE, TestRoot, copy_folder, history, notes, relay, until, until_agreed, until_in_sync, until_notes,
+};
 
 /// Runs a node, backs its folder up after one note, writes two more that reach the relay, and puts the backup back.
 async fn roll_back(test: &TestRoot, url: &str) {
@@ -69,7 +71,7 @@ async fn who_insists_writes_and_is_convicted_if_wrong() {
     roll_back(&test, &server.url()).await;
     test.init("node2");
     let honest = test.start("node2", &server.url()).await;
-    until(&honest, "the history has come", |status| status.entries == 5).await;
+    until_notes(&honest, 3).await;
     let config = DaemonConfig { trust_this_copy: true, ..test.config("node1", NOWHERE) };
     let node = Daemon::start(config).await.unwrap();
     node.mailbox().note("a second change of this number").await.unwrap();
@@ -85,8 +87,7 @@ async fn who_insists_writes_and_is_convicted_if_wrong() {
     honest.mailbox().note("nothing happened").await.unwrap();
     let status = until_in_sync(&honest).await;
     assert_eq!(status.equivocators[0].name.as_deref(), Some("node1"));
-    until(&node, "both hold the same", |node| node.heads_digest == status.heads_digest).await;
-    assert_eq!(history(&honest).await.digest, history(&node).await.digest);
+    until_agreed(&honest, &node).await;
     honest.stop().await.unwrap();
     node.stop().await.unwrap();
     server.shutdown().await.unwrap();

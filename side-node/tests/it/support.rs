@@ -85,6 +85,33 @@ pub(crate) async fn until_in_sync(daemon: &Daemon) -> Status {
     until(daemon, "the node is in sync", |status| status.relay.as_ref().is_some_and(|relay| relay.in_sync)).await
 }
 
+/// Waits until a node has so many notes. What nodes write of themselves is not counted.
+pub(crate) async fn until_notes(daemon: &Daemon, count: usize) -> History {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let history = history(daemon).await;
+        if notes(&history).len() == count {
+            return history;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {count} notes: {:?}", notes(&history));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until two nodes hold the same, and show the same.
+pub(crate) async fn until_agreed(one: &Daemon, other: &Daemon) -> History {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (a, b) = (history(one).await, history(other).await);
+        if a.heads_digest == b.heads_digest {
+            assert_eq!((&a.digest, &a.heads, said(&a)), (&b.digest, &b.heads, said(&b)));
+            return a;
+        }
+        assert!(Instant::now() < deadline, "they do not come to hold the same: {:?} and {:?}", a.heads, b.heads);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 pub(crate) async fn history(daemon: &Daemon) -> History {
     daemon.mailbox().history(None).await.unwrap()
 }

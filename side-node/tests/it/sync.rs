@@ -3,7 +3,7 @@
 use side_node::api::control::Verb;
 use side_node::daemon::{Announcement, offline};
 
-use crate::support::{NOWHERE, TestRoot, history, notes, relay, said, until, until_in_sync};
+use crate::support::{NOWHERE, TestRoot, relay, until, until_agreed, until_in_sync, until_notes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_converge_to_equal_digests() {
@@ -18,12 +18,9 @@ async fn two_nodes_converge_to_equal_digests() {
         a.unwrap();
         b.unwrap();
     }
-    // 40 notes and 2 names.
-    until(&one, "all have come to the first", |status| status.entries == 42).await;
-    until(&two, "all have come to the second", |status| status.entries == 42).await;
-    let (a, b) = (history(&one).await, history(&two).await);
-    assert_eq!((&a.digest, &a.heads_digest, &a.heads), (&b.digest, &b.heads_digest, &b.heads));
-    assert_eq!(said(&a), said(&b));
+    until_notes(&one, 40).await;
+    until_notes(&two, 40).await;
+    until_agreed(&one, &two).await;
     until_in_sync(&one).await;
     one.stop().await.unwrap();
     two.stop().await.unwrap();
@@ -50,8 +47,7 @@ async fn a_node_that_was_off_catches_up() {
 
     // The other one is off now: only the relay can have kept it.
     let two = test.start("node2", &server.url()).await;
-    until(&two, "everything has come", |status| status.entries == 53).await;
-    assert_eq!(notes(&history(&two).await).len(), 51);
+    until_notes(&two, 51).await;
     two.stop().await.unwrap();
     server.shutdown().await.unwrap();
 }
@@ -66,7 +62,7 @@ async fn the_relay_may_restart() {
     let (url, port) = (server.url(), server.address().port());
     let (one, two) = (test.start("node1", &url).await, test.start("node2", &url).await);
     one.mailbox().note("with the relay").await.unwrap();
-    until(&two, "the note has come", |status| status.entries == 3).await;
+    until_notes(&two, 1).await;
     server.shutdown().await.unwrap();
 
     let away = |status: &side_node::daemon::view::Status| status.relay.as_ref().is_some_and(|relay| !relay.connected);
@@ -76,9 +72,9 @@ async fn the_relay_may_restart() {
     two.mailbox().note("two without it").await.unwrap();
 
     let server = relay(&data, port).await;
-    until(&one, "all has come to the first", |status| status.entries == 5).await;
-    until(&two, "all has come to the second", |status| status.entries == 5).await;
-    assert_eq!(history(&one).await.digest, history(&two).await.digest);
+    until_notes(&one, 3).await;
+    until_notes(&two, 3).await;
+    until_agreed(&one, &two).await;
     one.stop().await.unwrap();
     two.stop().await.unwrap();
     server.shutdown().await.unwrap();
@@ -135,7 +131,7 @@ async fn what_was_written_just_before_the_end_is_sent() {
     // Told to stop before it can have reached the relay.
     test.start("node1", &server.url()).await.stop().await.unwrap();
     let two = test.start("node2", &server.url()).await;
-    until(&two, "the note has come", |status| status.entries == 3).await;
+    until_notes(&two, 1).await;
     two.stop().await.unwrap();
     server.shutdown().await.unwrap();
 }
