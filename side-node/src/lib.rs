@@ -26,4 +26,5 @@ pub mod net;
 pub mod output;
 pub mod qr;
 pub mod registry;
+pub mod sealer;
 pub mod terminal;

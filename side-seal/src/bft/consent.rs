@@ -6,6 +6,7 @@
 //! - Upon one block a sealer proposes one block, in however many views.
 //! - It votes for a block that it has executed upon its parent and that comes to what it says. As long as blocks or changes are missing it does not answer: the view
 //!   ends without its vote, or what is missing comes.
+//! - It waits with its vote until half the interval has passed since it last proposed or voted for a new block, so that no leader can hurry the others.
 //! - A leader that names the parent again though this node has had something new for [`PATIENCE_MS`] is refused: it may be withholding.
 
 use side_ledger::block::{Block, BlockId, Epoch};
@@ -101,7 +102,8 @@ impl Bft {
             let due = is_new.then(|| self.due_ms(group)).filter(|due| *due > self.now_ms);
             [Some(asked.since_ms + IDLE_MS), due]
         });
-        let judging = self.judging.iter().map(|asked| Some(asked.ask_ms));
+        let early = Some(self.early_ms(group)).filter(|early| *early > self.now_ms && !self.judging.is_empty());
+        let judging = self.judging.iter().map(|asked| Some(asked.ask_ms)).chain([early]);
         let wanted = self.wanted.as_ref().map(|_| self.asked_ms.map_or(0, |at| at + super::follow::ASK_AGAIN_MS));
         let close = self.close_at(group).filter(|at| *at > self.now_ms);
         proposing.chain(judging).chain([wanted, close]).flatten().min()
@@ -109,7 +111,7 @@ impl Bft {
 
     /// A sealer proposes a block. Those of strangers, of other epochs and of heights that are of no use are dropped.
     pub(super) fn hear_proposal(&mut self, group: &Group, proposal: Proposal) {
-        let (block, (seat, _)) = (proposal.block(), Seat::next(group));
+        let (block, (seat, _)) = (proposal.block(), self.next(group));
         let height = self.blocks.len() as u64;
         let of_use = block.group == group.id()
             && (block.recovery, block.set, block.epoch) == (seat.recovery, seat.set, seat.epoch)
@@ -159,6 +161,11 @@ impl Bft {
     /// When the interval has passed.
     fn due_ms(&self, group: &Group) -> u64 {
         self.paced_ms.map_or(0, |last| last.saturating_add(group.chain().governance().interval_ms))
+    }
+
+    /// When the least time between two votes for new blocks has passed.
+    fn early_ms(&self, group: &Group) -> u64 {
+        self.paced_ms.map_or(0, |last| last.saturating_add(group.chain().governance().interval_ms / 2))
     }
 
     /// Tells whether the question is answered.
@@ -255,8 +262,8 @@ impl Bft {
                     Way::Missing(want) => return Err(Some(want)),
                     Way::Contradicts => return Ok(false),
                 };
-                if way.len() as u64 >= MAX_UNFINAL {
-                    // What is final is to come first.
+                // What is final is to come first, and time is to pass.
+                if way.len() as u64 >= MAX_UNFINAL || self.now_ms < self.early_ms(group) {
                     return Err(None);
                 }
                 let refusal = if block.time_ms > self.now_ms.saturating_add(MAX_AHEAD_MS) {

@@ -29,7 +29,7 @@ impl Bft {
             return Err(Refusal::Group);
         }
         self.advance(group, effects);
-        let (seat, _) = Seat::next(group);
+        let (seat, _) = self.next(group);
         // An idle view finalizes the last block again.
         let known = |id| self.heights.contains_key(&id) || id == BlockId::origin(group.id());
         if self.halted || known(certificate.block()) || certificate.epoch() < seat.epoch {
@@ -96,6 +96,11 @@ impl Bft {
 
     /// Extends the chain by what is final, as far as the changes are here.
     pub(super) fn advance(&mut self, group: &mut Group, effects: &mut Vec<Effect>) {
+        self.extend(group, effects);
+        self.remember_next(group);
+    }
+
+    fn extend(&mut self, group: &mut Group, effects: &mut Vec<Effect>) {
         // After a start, and where the group put blocks back.
         while !self.halted && group.chain().height().0 < self.blocks.len() as u64 {
             let (id, block) = self.blocks[group.chain().height().0 as usize].clone();

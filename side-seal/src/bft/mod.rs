@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use side_ledger::block::{Block, BlockId, Epoch, Height};
+use side_ledger::chain::Switch;
 use side_ledger::governance::two_thirds;
 use side_ledger::group::Group;
 use side_ledger::transaction::{HeldBlock, SealersVote};
@@ -87,6 +88,8 @@ pub struct Bft {
     asked_ms: Option<u64>,
     /// The clock, as it was told last.
     now_ms: u64,
+    /// The seat of the next block and the switch that it brings, beside the block that it follows: finding them costs a look at all votes.
+    next: Option<(BlockId, Seat, Option<Switch>)>,
 }
 
 impl Bft {
@@ -112,6 +115,7 @@ impl Bft {
             close_since_ms: None,
             asked_ms: None,
             now_ms: 0,
+            next: None,
         }
     }
 
@@ -141,7 +145,7 @@ impl Bft {
     pub fn set_sealing(&mut self, group: &Group, may_seal: bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         if may_seal != self.may_seal {
-            let (seat, _) = Seat::next(group);
+            let (seat, _) = self.next(group);
             self.abstains = self.abstains.max(Some(seat.epoch));
             effects.push(Effect::Keep(Record::Abstain(seat.epoch)));
         }
@@ -152,7 +156,7 @@ impl Bft {
     /// The epoch in which this node is to take part now: simplex is to run for it, and for no other. Ask after each call that may have changed the chain.
     pub fn seat(&self, group: &Group) -> Option<Seat> {
         let me = self.me()?;
-        let (seat, _) = Seat::next(group);
+        let (seat, _) = self.next(group);
         let takes_part = self.may_seal && !self.halted && self.abstains.is_none_or(|epoch| seat.epoch > epoch);
         (takes_part && seat.sealers.binary_search(&me).is_ok()).then_some(seat)
     }
@@ -250,7 +254,7 @@ impl Bft {
 
     /// Who seals and who decides about it.
     pub fn office(&self, group: &Group) -> Office {
-        let (seat, _) = Seat::next(group);
+        let (seat, _) = self.next(group);
         let voters = group.chain().governance().voters.len();
         Office {
             set: seat.set,
@@ -314,6 +318,21 @@ impl Bft {
             self.close_since_ms = None;
         } else if self.close_since_ms.is_none() {
             self.close_since_ms = Some(self.now_ms);
+        }
+    }
+
+    /// [`Seat::next`], remembered.
+    fn next(&self, group: &Group) -> (Seat, Option<Switch>) {
+        match &self.next {
+            Some((tip, seat, switch)) if *tip == group.chain().tip_id() => (seat.clone(), switch.clone()),
+            _ => Seat::next(group),
+        }
+    }
+
+    fn remember_next(&mut self, group: &Group) {
+        if self.next.as_ref().is_none_or(|(tip, ..)| *tip != group.chain().tip_id()) {
+            let (seat, switch) = Seat::next(group);
+            self.next = Some((group.chain().tip_id(), seat, switch));
         }
     }
 

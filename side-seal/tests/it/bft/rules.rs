@@ -17,7 +17,7 @@ use side_seal::bft::evidence::{Evidence, Offence};
 use side_seal::bft::proposal::Proposal;
 use side_seal::bft::run::{FinalRun, MAX_RUN};
 use side_seal::bft::seat::Seat;
-use side_seal::bft::{ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_UNFINAL, PATIENCE_MS};
+use side_seal::bft::{ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_PROPOSALS, MAX_UNFINAL, PATIENCE_MS};
 use side_seal::effect::{Guilt, Refusal, VoteError};
 use side_seal::{Effect, Event, Message, Record};
 
@@ -478,6 +478,73 @@ pub(crate) fn samples() -> Vec<Message> {
     let blocks = vec![members[0].group.chain().tip().unwrap().block.clone(), proposal.block().clone()];
     let run = FinalRun::new(blocks, certificate(&seat, &all, 300, proposal.id())).unwrap();
     vec![Message::Proposal(proposal), Message::Final(run), Message::Evidence(two_votes(&seat, 2))]
+}
+
+#[test]
+fn no_leader_hurries_the_others() {
+    let mut members = Member::founders();
+    let parent = agree(&mut members);
+    members[0].note();
+    share(&mut members);
+    members[0].later(INTERVAL_MS);
+    let effects = members[0].lead(parent);
+    let block = proposed(&effects)[0];
+    let voter = &mut members[1];
+    voter.hear(told(&effects)[0].clone());
+    assert!(judged(&voter.judge(parent, block)).is_empty(), "it has voted just now");
+    assert_eq!(voter.bft.deadline(&voter.group), Some(voter.now_ms + INTERVAL_MS / 2));
+    assert_eq!(judged(&voter.later(INTERVAL_MS / 2)), [true]);
+}
+
+#[test]
+fn floods_fill_no_memory_and_make_nobody_speak() {
+    let mut members = founders_and_a_reader();
+    let mut reader = members.pop().unwrap();
+    let parent = agree(&mut members);
+    members[0].note();
+    members[0].later(INTERVAL_MS);
+    let effects = members[0].lead(parent);
+    let honest = proposed(&effects)[0];
+    reader.learn(members[0].log());
+    let last = final_run(&members[0]);
+    reader.hear(Message::Final(last.clone()));
+    reader.hear(told(&effects)[0].clone());
+    // Finalizations again and again.
+    for _ in 0..100 {
+        assert_eq!(reader.hear(Message::Final(last.clone())), []);
+    }
+    // A sealer's proposals push out its own only.
+    let good = members[0].bft.block(&honest).unwrap().clone();
+    let flood: Vec<Proposal> = (0..5 * MAX_PROPOSALS as u64)
+        .map(|number| Proposal::sign(Block { time_ms: good.time_ms + number, ..good.clone() }, &keypair(1)).unwrap())
+        .collect();
+    for proposal in &flood {
+        assert_eq!(reader.hear(Message::Proposal(proposal.clone())), []);
+    }
+    let kept = flood.iter().skip(1).filter(|proposal| reader.bft.block(&proposal.id()).is_some()).count();
+    assert!(kept <= MAX_PROPOSALS && reader.bft.block(&honest).is_some(), "{kept}");
+    // Those of other heights, epochs and groups are of no use.
+    for block in [
+        Block { height: Height(2 + 2 * MAX_UNFINAL), ..good.clone() },
+        Block { epoch: Epoch(1), ..good.clone() },
+        Block { set: SetNumber(1), ..good.clone() },
+        Block { group: side_ledger::GroupId([3; 32]), ..good.clone() },
+    ] {
+        let proposal = Proposal::sign(block, &keypair(2)).unwrap();
+        assert_eq!(reader.hear(Message::Proposal(proposal.clone())), []);
+        assert_eq!(reader.bft.block(&proposal.id()), None);
+    }
+    // Certificates of epochs that nobody knows make it ask, and remember one thing.
+    let seat = Seat { epoch: Epoch(40), ..members[0].seat() };
+    let all: Vec<_> = (0..4).map(keypair).collect();
+    for number in 0..100u64 {
+        let block = Block { epoch: Epoch(40), time_ms: number, ..good.clone() };
+        let id = block.id().unwrap();
+        let run = FinalRun::new(vec![block], certificate(&seat, &all, 1, id)).unwrap();
+        let effects = reader.hear(Message::Final(run));
+        assert_eq!(asks(&effects).len(), effects.len(), "it asks whoever said so, and tells nobody");
+    }
+    assert_eq!((reader.height(), reader.tip()), (1, parent));
 }
 
 fn two_votes(seat: &Seat, by: usize) -> Evidence {

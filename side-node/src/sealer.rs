@@ -1,0 +1,113 @@
+//! This node as one of a group's sealers in BFT mode: it runs simplex for the epoch that the group's member is to take part in, on the lanes of the direct
+//! connections, and carries questions and answers between the two.
+//!
+//! ```text
+//!  Member ── seat ──▶ Sealer ── run_engine ─▶ network thread: simplex, votes on lanes, journal in the node's folder
+//!     ▲ ◀─ request ──  Line  ◀───────────────────┘ │
+//!     └──── replies ───▶ ──────────────────────────┘   once what they rest on is on disk
+//! ```
+//! Rules:
+//! - One run for each epoch, on a lane and with a journal of its own. It is started once so many sealers are connected that a block can be made: a leader who
+//!   speaks before the others hear it loses its term, and without a quorum nothing is missed.
+//! - It ends when the member's seat is another one, and with the sealer.
+
+use bft_json_crdt::encoding::Write as _;
+use bft_json_crdt::identity::{AuthorId, Keypair};
+use commonware_utils::channel::mpsc;
+use side_ledger::genesis::{Genesis, Sealing};
+use side_ledger::governance::two_thirds;
+use side_seal::bft::request::{Reply, Request};
+use side_seal::bft::seat::Seat;
+use side_seal::bft::simplex::{self, Line, Setup};
+
+use crate::net::p2p::{Engine, EngineError, EngineHandle, P2p, lane};
+
+/// A node's part in the agreement of one group.
+pub struct Sealer {
+    network: P2p,
+    keypair: Keypair,
+    term: u64,
+    line: Line,
+    requests: mpsc::UnboundedReceiver<Request>,
+    running: Option<(Seat, EngineHandle)>,
+}
+
+impl Sealer {
+    /// The sealer of a group; `None` in leader mode.
+    pub fn new(network: P2p, genesis: &Genesis, keypair: Keypair) -> Option<Self> {
+        let Sealing::Bft { term, .. } = genesis.spec().sealing else { return None };
+        let (line, requests) = Line::new();
+        Some(Self { network, keypair, term, line, requests, running: None })
+    }
+
+    /// What the agreement asks or tells next. Nothing is lost where this is dropped.
+    pub async fn request(&mut self) -> Request {
+        match self.requests.recv().await {
+            Some(request) => request,
+            // This sealer holds the other end.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What the agreement asks or tells now.
+    pub fn try_request(&mut self) -> Option<Request> {
+        self.requests.try_recv().ok()
+    }
+
+    /// An answer whose grounds are on disk.
+    pub fn reply(&self, reply: Reply) {
+        self.line.reply(reply);
+    }
+
+    /// Runs simplex for this seat and no other. `connected` are the members whom direct connections reach.
+    pub fn take_seat<'a>(&mut self, seat: Option<Seat>, connected: impl IntoIterator<Item = &'a AuthorId>) {
+        if self.running.as_ref().map(|(running, _)| running) == seat.as_ref() {
+            return;
+        }
+        self.running = None;
+        let Some(seat) = seat else { return };
+        let mut there: Vec<&AuthorId> = connected.into_iter().collect();
+        there.sort_unstable();
+        there.dedup();
+        let others = there.into_iter().filter(|key| seat.sealers.binary_search(key).is_ok()).count();
+        if others + 1 >= two_thirds(seat.sealers.len()) {
+            self.running = Some((seat.clone(), self.start(seat)));
+        }
+    }
+
+    /// Whether simplex runs.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn start(&self, seat: Seat) -> EngineHandle {
+        tracing::info!(epoch = seat.epoch.0, sealers = seat.sealers.len(), "takes part in sealing");
+        let (keypair, term, line) = (self.keypair.clone(), self.term, self.line.clone());
+        let others = seat.sealers.iter().filter(|key| **key != keypair.author()).copied().collect();
+        let number = lane(&seat.group, &name(&seat));
+        self.network.run_engine(number, others, move |engine| run(engine, seat, keypair, term, line))
+    }
+}
+
+/// Names an epoch among all of a group.
+fn name(seat: &Seat) -> Vec<u8> {
+    let mut out = Vec::new();
+    for number in [seat.recovery.0, seat.set.0, seat.epoch.0] {
+        out.put_varint(number);
+    }
+    out
+}
+
+async fn run(engine: Result<Engine, EngineError>, seat: Seat, keypair: Keypair, term: u64, line: Line) {
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => return tracing::warn!(%error, epoch = seat.epoch.0, "cannot take part in sealing"),
+    };
+    let Engine { context, votes, certificates, resolver, blocker } = engine;
+    let journal = simplex::partition(&seat);
+    let setup = Setup { seat: &seat, keypair: &keypair, term, journal, line };
+    let Some(handle) = simplex::start(context, setup, blocker, [votes, certificates, resolver]) else { return };
+    if let Err(error) = handle.await {
+        tracing::error!(%error, epoch = seat.epoch.0, "the agreement ended by itself");
+    }
+}
