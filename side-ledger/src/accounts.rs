@@ -101,6 +101,11 @@ impl Accounts {
         self.list.iter()
     }
 
+    /// A key and its account, by number.
+    pub fn nth(&self, number: usize) -> Option<&(AuthorId, Account)> {
+        self.list.get(number)
+    }
+
     /// The sum of all balances. Costs a walk over all accounts.
     pub fn sum(&self) -> u128 {
         self.list.iter().map(|(_, account)| u128::from(account.balance)).sum()
@@ -174,6 +179,11 @@ impl Accounts {
     /// The root of the tree of settled accounts.
     pub(crate) fn root(&mut self) -> Hash {
         self.tree.root()
+    }
+
+    /// The root of a complete subtree of settled accounts.
+    pub(crate) fn subtree(&mut self, level: usize, index: usize) -> Option<Hash> {
+        self.tree.subtree(level, index)
     }
 
     /// The path of an account.

@@ -26,6 +26,7 @@ use crate::ledger::{Entry, Ledger, Position};
 use crate::names::Name;
 use crate::proof::Proof;
 use crate::receipt::Status;
+use crate::snapshot::Manifest;
 use crate::transaction::{MAX_TRANSACTIONS, TRANSACTIONS_KEY, Transaction, TransactionError};
 
 /// Most ids that are remembered as wanted by an admitted change. A forgotten one is wanted again when the next change waits for it.
@@ -327,6 +328,11 @@ impl Group {
     /// Proves by the block at a height what became of a change. See [`Chain::prove_change_at`].
     pub fn prove_change_at(&mut self, id: &ChangeId, height: Height) -> Option<Proof> {
         self.chain.prove_change_at(&self.replica, id, height)
+    }
+
+    /// The pieces of the state after the block at a height. See [`Chain::manifest_at`].
+    pub fn manifest_at(&mut self, height: Height) -> Option<Manifest> {
+        self.chain.manifest_at(height)
     }
 
     /// Holds the chain to its invariants. Costs a walk over everything.

@@ -13,6 +13,7 @@
 //! - [`chain`]: blocks extend it, and what their transactions come to: [`accounts`], [`governance`], [`receipt`]s
 //! - [`merkle`]: the trees that a state root covers
 //! - [`proof`]: what stands in the state of a block, shown to somebody who holds no more than the block
+//! - [`snapshot`]: the state of a block in pieces, for somebody who has not the history
 //! - [`base64url`]: how bytes are written for people to paste
 //! - [`invitation`]: everything that a newcomer needs, as one text; [`address`]: where a node is reached
 
@@ -30,6 +31,7 @@ pub mod merkle;
 pub mod names;
 pub mod proof;
 pub mod receipt;
+pub mod snapshot;
 pub mod transaction;
 
 pub use block::{Block, BlockId};

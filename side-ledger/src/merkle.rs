@@ -104,6 +104,12 @@ impl Tree {
         }
     }
 
+    /// The root of the complete subtree of 2^`level` leaves with this number; `None` if the tree has not so many leaves.
+    pub fn subtree(&mut self, level: usize, index: usize) -> Option<Hash> {
+        self.settle();
+        self.levels.get(level)?.get(index).copied()
+    }
+
     /// The hashes that lead from a leaf to the root, lowest first.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 //! panics where a promise is broken and answers whether the bytes were accepted.
 
 use side_seal::bundle::{Anchor, Bundle, MAX_BUNDLE_BYTES, Trusted};
+use side_seal::newcomer::{Newcomer, StateMessage};
 use side_seal::{Message, message::MessageError};
 
 /// A bundle that decodes stands in the one encoding, and judging it does no harm, whatever its reader trusts.
@@ -30,4 +31,18 @@ pub(crate) fn message(data: &[u8]) -> bool {
         }
         Err(MessageError::Unknown(_) | MessageError::Signed(_)) => false,
     }
+}
+
+/// A message about the state that decodes stands in the one encoding, and a newcomer that hears it takes no harm. The group is that of the golden messages.
+pub(crate) fn state(data: &[u8]) -> bool {
+    let genesis =
+        include_str!("../tests/golden/bundles.txt").lines().next().and_then(|line| line.parse::<Bundle>().ok());
+    let genesis = genesis.expect("a golden bundle").genesis;
+    let mut newcomer = Newcomer::new(genesis.clone(), None);
+    newcomer.joined(1, 0);
+    newcomer.hear(1, data, 0);
+    let Ok(message) = StateMessage::decode(data, genesis.spec()) else { return false };
+    assert_eq!(message.encode(), data);
+    assert!(StateMessage::tag(data).is_some());
+    true
 }

@@ -18,6 +18,7 @@
 //! - [`bft`]: the engine of the BFT mode, its certificates and evidence
 //! - [`certificate`]: what shows that a block is the group's to somebody who holds no other
 //! - [`bundle`]: a proof of a transaction that needs nothing beside it
+//! - [`newcomer`]: how somebody without the history comes to the state of a block
 
 pub mod bft;
 pub mod bundle;
@@ -26,6 +27,7 @@ pub mod effect;
 pub mod engine;
 pub mod leader;
 pub mod message;
+pub mod newcomer;
 pub mod signed;
 pub mod warrant;
 

@@ -381,6 +381,18 @@ impl Chain {
         Some((number.into(), self.accounts.get(key), self.accounts.path(number)))
     }
 
+    /// The root of a complete subtree of the tree of accounts.
+    pub(crate) fn accounts_subtree(&mut self, level: usize, index: usize) -> Option<Hash> {
+        self.accounts.subtree(level, index)
+    }
+
+    /// What undoes the blocks above a height, lowest first; `None` if one of them is settled.
+    pub(crate) fn undone_above(&self, height: Height) -> Option<impl DoubleEndedIterator<Item = &Journal>> {
+        let above = self.blocks.get(usize::try_from(height.0).ok()?..)?;
+        // Settled blocks are the first ones.
+        above.first().is_none_or(|sealed| sealed.undo.is_some()).then(|| above.iter().filter_map(|s| s.undo.as_ref()))
+    }
+
     /// Takes note of an applied change, which is pending now.
     pub(crate) fn note(&mut self, replica: &Replica, index: ChangeIdx) {
         if self.places.len() <= index.0 as usize {

@@ -15,14 +15,14 @@ use side_seal::{Engine, Hold, Leader, SignedBlock, Warrant};
 use crate::members::{Member, carry, key, keypair, share};
 
 /// Members with a chain of three sets and three epochs, and a change in the first of its blocks that pays 3 and fails to pay 1,000.
-struct Story {
-    members: Vec<Member>,
+pub(crate) struct Story {
+    pub(crate) members: Vec<Member>,
     paid: ChangeId,
     now_ms: u64,
 }
 
 impl Story {
-    fn beginning() -> Self {
+    pub(crate) fn beginning() -> Self {
         let mut story = Self { members: Member::founders().into(), paid: ChangeId([0; 32]), now_ms: 0 };
         let pay = |amount| Transfer { to: key(3), amount }.into();
         let by = &mut story.members[1];
@@ -33,7 +33,7 @@ impl Story {
     }
 
     /// Everybody hears of a block that this one seals, and of the words.
-    fn seal(&mut self, by: usize) {
+    pub(crate) fn seal(&mut self, by: usize) {
         self.now_ms += 10_000;
         let height = self.members[by].height();
         let effects = self.members[by].tick(self.now_ms);
@@ -49,7 +49,7 @@ impl Story {
         assert_eq!(self.members[by].group.chain().governance().set, SetNumber(set.0 + 1));
     }
 
-    fn note(&mut self, by: usize) {
+    pub(crate) fn note(&mut self, by: usize) {
         self.members[by].note();
         share(&mut self.members);
     }
@@ -63,7 +63,7 @@ impl Story {
         assert_eq!(self.members[0].group.chain().governance().sealers, [key(to)]);
     }
 
-    fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         let mut story = Self::beginning();
         // Two switches in one set: the first leaves no trace in a proof.
         story.switch(&[1, 2, 3], 2);
@@ -99,7 +99,7 @@ impl Story {
     }
 
     /// Calls what asks for either mode's engine.
-    fn with_engine<T>(&mut self, at: usize, call: impl FnOnce(&mut Group, &Engine) -> T) -> T {
+    pub(crate) fn with_engine<T>(&mut self, at: usize, call: impl FnOnce(&mut Group, &Engine) -> T) -> T {
         let member = &mut self.members[at];
         let engine = Engine::Leader(Box::new(std::mem::replace(&mut member.leader, Leader::new(None))));
         let came_to = call(&mut member.group, &engine);

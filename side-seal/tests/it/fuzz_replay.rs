@@ -32,7 +32,9 @@ fn replay(name: &str, target: &str, oracle: fn(&[u8]) -> bool) -> (usize, usize)
 
 #[test]
 fn seeds_are_accepted_and_crashers_do_no_more_harm() {
-    for (target, oracle) in [("bundle", oracles::bundle as fn(&[u8]) -> bool), ("message", oracles::message)] {
+    for (target, oracle) in
+        [("bundle", oracles::bundle as fn(&[u8]) -> bool), ("message", oracles::message), ("state", oracles::state)]
+    {
         let (seeds, accepted) = replay("seeds", target, oracle);
         assert!(seeds > 0 && seeds == accepted, "{target}: {accepted} of {seeds} seeds accepted");
         replay("crashes", target, oracle);
@@ -53,5 +55,8 @@ fn write_the_seeds() {
     }
     for (number, line) in include_str!("../golden/messages.hex").lines().enumerate() {
         write("message", &format!("golden-{number}"), &hex::decode(line).unwrap());
+    }
+    for (number, line) in include_str!("../golden/state.hex").lines().enumerate() {
+        write("state", &format!("golden-{number}"), &hex::decode(line).unwrap());
     }
 }

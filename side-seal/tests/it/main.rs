@@ -5,6 +5,7 @@ mod bundle;
 mod bytes;
 mod fuzz_replay;
 mod members;
+mod newcomer;
 mod rules;
 mod sim;
 mod world;
