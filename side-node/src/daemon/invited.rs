@@ -1,6 +1,7 @@
 //! Secrets that this node gave to newcomers with an invitation, and who came with them.
 //!
-//! A secret lets its holder in once. It stands in the invitation's text and nowhere else: here is its hash. Spending it is durable before the newcomer
+//! A secret lets its holder in once. It stands in the invitation's text and nowhere else: it is the seed of a key pair, and here is the public key, the
+//! secret's *token*; whoever signs with it has the secret, and never has to show it. Spending it is durable before the newcomer
 //! hears of it, so no crash makes one secret let two in. Whoever comes again with the secret and the key that spent it is answered as before: the first
 //! answer may have been lost on the way.
 
@@ -8,8 +9,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use bft_json_crdt::hash::hash;
-use bft_json_crdt::identity::AuthorId;
+use bft_json_crdt::identity::{AuthorId, Keypair};
 use serde::{Deserialize, Serialize};
 use side_ledger::GroupId;
 use side_ledger::invitation::JoinSecret;
@@ -18,8 +18,6 @@ use thiserror::Error;
 use crate::error::CommandError;
 use crate::home::{NodeHome, replace_file};
 
-/// Domain of a secret's hash.
-const SECRET_DOMAIN: &str = "side/node/join-secret";
 /// The version of the file's format.
 const VERSION: u32 = 1;
 /// How long a secret may be spent after it was given: an invitation is for somebody who was asked to come now.
@@ -60,8 +58,7 @@ pub enum SpendError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Given {
     group: String,
-    /// Hash of the secret.
-    hash: String,
+    token: String,
     given_ms: u64,
     /// Who came with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,25 +108,19 @@ impl Invited {
             return Err(CommandError::user(format!("{MAX_PENDING} secrets are given and not used yet"))
                 .hint("use one of those; they expire after seven days"));
         }
-        let given = Given { group: group.to_string(), hash: digest(secret), given_ms: now_ms, spent: None };
+        let given = Given { group: group.to_string(), token: token(secret).to_string(), given_ms: now_ms, spent: None };
         list.push(given);
         self.write(list)
     }
 
-    /// Whether `secret` would let `key` into `group` now.
-    pub fn check(&self, group: &GroupId, secret: &JoinSecret, key: &AuthorId, now_ms: u64) -> Result<(), Refusal> {
-        self.find(group, secret, key, now_ms).map(drop)
+    /// Whether the secret of `token` would let `key` into `group` now.
+    pub fn check(&self, group: &GroupId, token: &AuthorId, key: &AuthorId, now_ms: u64) -> Result<(), Refusal> {
+        self.find(group, token, key, now_ms).map(drop)
     }
 
-    /// Lets `key` into `group` by `secret`. On disk when this returns.
-    pub fn spend(
-        &mut self,
-        group: &GroupId,
-        secret: &JoinSecret,
-        key: &AuthorId,
-        now_ms: u64,
-    ) -> Result<(), SpendError> {
-        let at = self.find(group, secret, key, now_ms)?;
+    /// Lets `key` into `group` by the secret of `token`. On disk when this returns.
+    pub fn spend(&mut self, group: &GroupId, token: &AuthorId, key: &AuthorId, now_ms: u64) -> Result<(), SpendError> {
+        let at = self.find(group, token, key, now_ms)?;
         if self.list[at].spent.is_some() {
             return Ok(());
         }
@@ -162,10 +153,9 @@ impl Invited {
         self.list.iter().filter(waits).count()
     }
 
-    fn find(&self, group: &GroupId, secret: &JoinSecret, key: &AuthorId, now_ms: u64) -> Result<usize, Refusal> {
-        let (group, hash) = (group.to_string(), digest(secret));
-        // A hash of 32 random bytes tells nobody anything by how long it takes to compare.
-        let at = self.list.iter().position(|given| given.hash == hash && given.group == group);
+    fn find(&self, group: &GroupId, token: &AuthorId, key: &AuthorId, now_ms: u64) -> Result<usize, Refusal> {
+        let (group, token) = (group.to_string(), token.to_string());
+        let at = self.list.iter().position(|given| given.token == token && given.group == group);
         let at = at.ok_or(Refusal::Unknown)?;
         match &self.list[at].spent {
             Some(spent) if spent.key == key.to_string() => Ok(at),
@@ -192,8 +182,14 @@ struct File {
     secrets: Vec<Given>,
 }
 
-fn digest(secret: &JoinSecret) -> String {
-    hex::encode(hash(SECRET_DOMAIN, &secret.0))
+/// The key pair whose seed a secret is.
+pub fn token_pair(secret: &JoinSecret) -> Keypair {
+    Keypair::from_seed(&secret.0)
+}
+
+/// What is known of a secret to whoever gave it.
+pub fn token(secret: &JoinSecret) -> AuthorId {
+    token_pair(secret).author()
 }
 
 /// A clock that was set back makes nothing expire.
@@ -203,8 +199,6 @@ fn is_expired(given: &Given, now_ms: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bft_json_crdt::identity::Keypair;
-
     use super::*;
     use crate::home::Root;
 
@@ -229,12 +223,12 @@ mod tests {
         invited.give(&GROUP, &SECRET, 5).unwrap();
         assert_eq!(invited.pending(&GROUP, 5), 1);
         let mut invited = Invited::load(&home).unwrap();
-        invited.check(&GROUP, &SECRET, &key(1), 6).unwrap();
-        invited.spend(&GROUP, &SECRET, &key(1), 6).unwrap();
+        invited.check(&GROUP, &token(&SECRET), &key(1), 6).unwrap();
+        invited.spend(&GROUP, &token(&SECRET), &key(1), 6).unwrap();
         let mut invited = Invited::load(&home).unwrap();
-        assert_eq!(invited.spend(&GROUP, &SECRET, &key(2), 7), Err(Refusal::Spent.into()));
+        assert_eq!(invited.spend(&GROUP, &token(&SECRET), &key(2), 7), Err(Refusal::Spent.into()));
         // Whoever spent it did not hear the answer and asks again, however late.
-        invited.spend(&GROUP, &SECRET, &key(1), 7 + SECRET_LIFETIME_MS).unwrap();
+        invited.spend(&GROUP, &token(&SECRET), &key(1), 7 + SECRET_LIFETIME_MS).unwrap();
         assert_eq!(invited.let_in(&GROUP).collect::<Vec<_>>(), [key(1)]);
         assert_eq!((invited.pending(&GROUP, 7), invited.list.len()), (0, 1));
     }
@@ -244,7 +238,7 @@ mod tests {
         let (_folder, home) = home();
         let mut invited = Invited::load(&home).unwrap();
         invited.give(&GROUP, &SECRET, 5).unwrap();
-        let spend = |invited: &mut Invited, group, secret, now| invited.spend(group, secret, &key(1), now);
+        let spend = |invited: &mut Invited, group, secret, now| invited.spend(group, &token(secret), &key(1), now);
         assert_eq!(spend(&mut invited, &GROUP, &JoinSecret([8; 32]), 5), Err(Refusal::Unknown.into()));
         assert_eq!(spend(&mut invited, &GroupId([2; 32]), &SECRET, 5), Err(Refusal::Unknown.into()));
         assert_eq!(spend(&mut invited, &GROUP, &SECRET, 6 + SECRET_LIFETIME_MS), Err(Refusal::Expired.into()));
@@ -267,7 +261,7 @@ mod tests {
         let mut invited = Invited::load(&home).unwrap();
         let waiting = |n: usize| Given {
             group: GROUP.to_string(),
-            hash: digest(&JoinSecret([n as u8; 32])),
+            token: token(&JoinSecret([n as u8; 32])).to_string(),
             given_ms: 1,
             spent: None,
         };

@@ -12,6 +12,7 @@
 //! - Nothing waits for a slow peer: an outlet that is full says so, and says [`Event::Room`] when it is worth asking again.
 //! - The other end's key is proven by the transport. Everything that it says is checked by the member.
 
+pub mod join;
 pub mod p2p;
 pub mod relay;
 

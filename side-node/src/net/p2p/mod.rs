@@ -25,6 +25,8 @@ mod links;
 #[cfg(test)]
 mod links_tests;
 mod outbox;
+mod record;
+mod roll;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -46,6 +48,8 @@ pub use book::LocalPeer;
 pub use door::TurnedAway;
 pub use lanes::{Engine, EngineError, EngineHandle, Lane, LaneSender, PeerBlocker, lane};
 pub use links::LinkStatus;
+pub use record::{Record, RecordError};
+pub use roll::Roll;
 pub use thread::Status;
 
 use crate::net::{Attempt, Event, Transport};
