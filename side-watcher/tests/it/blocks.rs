@@ -178,13 +178,12 @@ async fn the_relay_seals_and_lets_voters_in() {
     for (set, newcomer) in [(1, &a), (2, &b)] {
         let block = newcomer.held().group.chain().tip_id();
         newcomer.write(VoterAsk { block });
+        // The next set's first block needs the voters' words, and something to seal.
         for follower in [&a, &b] {
-            follower.until("the set has ended", |view| view.set == set).await;
+            follower.until("the next set has begun", |view| view.in_force == set).await;
         }
-        // The next set's first block needs the voters' words.
-        a.note(&format!("in set {set}"));
     }
-    // Each round: an ask, the relay's set.close, a note.
+    // Each round: an ask, and of the relay's a set.close and something to seal.
     agree(&[&a, &b], 26).await;
     let voters = a.held().group.chain().governance().voters.clone();
     assert_eq!(voters.into_iter().collect::<Vec<_>>(), {

@@ -26,7 +26,8 @@ pub(crate) struct View {
     pub(crate) connections: u64,
     pub(crate) height: u64,
     pub(crate) tip: Option<BlockId>,
-    pub(crate) set: u64,
+    /// The set of the last block.
+    pub(crate) in_force: u64,
     pub(crate) changes: usize,
     pub(crate) pending: usize,
     /// Whether the relay has everything and said so.
@@ -254,7 +255,7 @@ impl Drive {
         self.view.send_modify(|view| {
             view.height = chain.height().0;
             view.tip = chain.tip().map(|tip| tip.id);
-            view.set = chain.governance().set.0;
+            view.in_force = chain.tip().map_or(0, |tip| tip.block.set.0);
             view.changes = group.replica().len();
             view.pending = chain.pending();
             view.acknowledged = acknowledged;

@@ -325,7 +325,7 @@ impl Task {
             subscriber.look_after(self.setup.group.replica(), now, self.setup.slow_timeout);
         }
         self.reconsider();
-        self.close_set();
+        self.do_duties();
         self.greet_newcomer();
         self.seals.stir();
     }

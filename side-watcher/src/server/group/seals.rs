@@ -6,12 +6,14 @@
 use std::time::{Duration, Instant};
 
 use bft_json_crdt::causality::ChangeIdx;
+use bft_json_crdt::replica::TransactError;
 use bytes::Bytes;
-use side_ledger::BlockId;
+use side_ledger::block::SetNumber;
 use side_ledger::group::GroupError;
 use side_ledger::ledger::Position;
 use side_ledger::receipt::Status;
 use side_ledger::transaction::SetClose;
+use side_ledger::{BlockId, Transaction};
 use side_seal::effect::Refusal;
 use side_seal::message::MessageError;
 use side_seal::{Effect, Event, Message, Record};
@@ -73,6 +75,8 @@ pub(super) struct Seals {
     last_own: Option<u64>,
     /// The transaction by which this relay has asked for the end of the set.
     closing: Option<Position>,
+    /// The set for whose first block it has written something.
+    begun: Option<SetNumber>,
     /// Somebody is to be greeted.
     greeting: bool,
     /// Whose turn it is to be asked.
@@ -186,35 +190,52 @@ impl Task {
         self.carry_out(effects, None);
     }
 
-    /// Ends the set of voters where the engine finds that it is time.
-    pub(super) fn close_set(&mut self) {
-        let group = &self.setup.group;
-        let is_open = |position| group.status(position) == Some(Status::Pending);
-        if self.caution.is_on()
-            || !self.setup.engine.wants_close(group)
-            || self.seals.closing.as_ref().is_some_and(is_open)
-        {
+    /// Writes what a sealer owes its group: the end of a set of voters where the engine finds that it is time, and something that the next set's first block can
+    /// seal where nothing is new.
+    pub(super) fn do_duties(&mut self) {
+        if self.caution.is_on() {
             return;
         }
-        let close = [SetClose { set: group.chain().governance().set }.into()];
-        let (identity, now, first) = (self.setup.identity.clone(), now_ms(), group.replica().len());
+        let (group, chain) = (&self.setup.group, self.setup.group.chain());
+        let set = chain.governance().set;
+        let is_open = |position| group.status(position) == Some(Status::Pending);
+        if self.setup.engine.wants_close(group) {
+            if !self.seals.closing.as_ref().is_some_and(is_open) {
+                self.seals.closing = self.write(&[SetClose { set }.into()]);
+            }
+            return;
+        }
+        let is_mine = chain.governance().sealers.contains(&self.setup.identity.author());
+        let has_ended = chain.tip().is_some_and(|tip| tip.block.set < set);
+        if is_mine && has_ended && chain.pending() == 0 && self.seals.begun != Some(set) {
+            self.seals.begun = Some(set);
+            self.write(&[]);
+        }
+    }
+
+    /// Writes a change of the relay's own; gives the place of its first transaction.
+    fn write(&mut self, transactions: &[Transaction]) -> Option<Position> {
         let group = &mut self.setup.group;
-        let written = match group.write(&close, &identity, now) {
-            Err(GroupError::Replica(bft_json_crdt::replica::TransactError::TooManyHeads(_))) => {
-                group.acknowledge(&identity, now).and_then(|_| group.write(&close, &identity, now))
+        let (identity, now, first) = (&self.setup.identity, now_ms(), group.replica().len());
+        let written = match group.write(transactions, identity, now) {
+            Err(GroupError::Replica(TransactError::TooManyHeads(_))) => {
+                group.acknowledge(identity, now).and_then(|_| group.write(transactions, identity, now))
             }
             other => other,
         };
         let applied: Vec<ChangeIdx> = (first..group.replica().len()).map(|index| ChangeIdx(index as u32)).collect();
-        match written {
-            Ok(written) => self.seals.closing = written.entries.first().copied(),
-            Err(error) => tracing::debug!(group = %self.setup.group.id(), %error, "cannot end the set of voters"),
-        }
         if !applied.is_empty() {
             self.seals.last_own = Some(self.next_ticket);
             self.keep_changes(&applied, Vec::new(), Vec::new());
             self.subscribers.iter_mut().for_each(|subscriber| subscriber.due = true);
             self.group_changed();
+        }
+        match written {
+            Ok(written) => written.entries.first().copied(),
+            Err(error) => {
+                tracing::debug!(group = %self.setup.group.id(), %error, "cannot write what a sealer owes");
+                None
+            }
         }
     }
 
