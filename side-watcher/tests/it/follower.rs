@@ -13,6 +13,7 @@ use side_seal::{Effect, Engine, Message as Seal, SignedBlock};
 use side_watcher::client::{ClientConfig, ConnectionId, Event, RelayClient};
 use side_watcher::protocol::{GroupReply, Lane};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::support::{PATIENCE, hello_group};
 
@@ -77,6 +78,14 @@ pub(crate) struct Follower {
     view: watch::Receiver<View>,
     client: RelayClient,
     genesis: Genesis,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Follower {
+    /// It is gone at once: its connection, its blocks, and whatever it would still have sealed.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Follower {
@@ -97,8 +106,8 @@ impl Follower {
             session: None,
             genesis: genesis.clone(),
         };
-        tokio::spawn(task.run(events, wrote.clone()));
-        Self { keypair, held, wrote, view, client, genesis: genesis.clone() }
+        let task = tokio::spawn(task.run(events, wrote.clone()));
+        Self { keypair, held, wrote, view, client, genesis: genesis.clone(), task }
     }
 
     pub(crate) fn author(&self) -> AuthorId {
