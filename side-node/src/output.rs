@@ -9,7 +9,9 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use side_ledger::Entry;
 
-use crate::daemon::view::{Accepted, BlockLine, History, Peers, RelayStatus, Status, Who};
+use crate::daemon::view::{
+    Accepted, Balances, BlockLine, Blocks, History, Line, LinkStatus, Peers, RelayStatus, Stage, Standing, Status, Who,
+};
 use crate::error::CommandError;
 
 /// Hexadecimal digits of an id or key in the human output: enough to tell things apart, short enough to read.
@@ -89,29 +91,79 @@ pub fn author(entry: &Entry) -> String {
     }
 }
 
-/// What an entry says, in one line.
-pub fn body(entry: &Entry) -> String {
-    match (entry.kind.as_str(), &entry.body) {
-        ("note", serde_json::Value::String(text)) => printable(text),
-        ("name", body) => match body.get("name").and_then(|name| name.as_str()) {
-            Some(name) => format!("* is called {} now", printable(name)),
-            None => printable(&body.to_string()),
-        },
-        (kind, body) => match &entry.problem {
-            Some(problem) => format!("* {kind}: {} ({})", printable(&body.to_string()), printable(problem)),
-            None => format!("* {}: {}", printable(kind), printable(&body.to_string())),
-        },
+/// What an entry says, in one entry. `known` is what the key is called that it is about, if that is known.
+pub fn body(entry: &Entry, known: Option<&str>) -> String {
+    if let Some(problem) = &entry.problem {
+        return format!(
+            "* {}: {} ({})",
+            printable(&entry.kind),
+            printable(&entry.body.to_string()),
+            printable(problem)
+        );
+    }
+    if let ("note", serde_json::Value::String(text)) = (entry.kind.as_str(), &entry.body) {
+        return printable(text);
+    }
+    let word = |field: &str| match entry.body.get(field) {
+        Some(serde_json::Value::String(text)) => printable(text),
+        Some(other) => printable(&other.to_string()),
+        None => "?".to_owned(),
+    };
+    let about = |key: Option<&serde_json::Value>| match known {
+        Some(name) => printable(name),
+        None => short(key.and_then(|key| key.as_str()).unwrap_or("?")).to_owned(),
+    };
+    // A version of these kinds that this build does not know is shown as it is.
+    match (entry.version, entry.kind.as_str()) {
+        (1, "name") => format!("* is called {} now", word("name")),
+        (1, "transfer") => format!("* sends {} to {}", word("amount"), about(entry.body.get("to"))),
+        (1, "vote.sealers") => {
+            let first = entry.body.get("sealers").and_then(|sealers| sealers.get(0));
+            format!("* votes for {} as the sealer, in epoch {}", about(first), word("epoch"))
+        }
+        (1, "vote.member") => format!("* votes for {} to be: {}", about(entry.body.get("key")), word("role")),
+        (1, "vote.parameter") => format!("* votes for {} = {}", word("name"), word("value")),
+        (1, "voter.ask") => "* asks to become a voter".to_owned(),
+        (1, "set.close") => format!("* ends set {} of the voters", word("set")),
+        (_, kind) => format!("* {}: {}", printable(kind), printable(&entry.body.to_string())),
     }
 }
 
+fn said(line: &Line) -> String {
+    body(line, line.about.as_deref())
+}
+
 /// An entry as one line: `name: text`; those of this node with the beginning of their id, as a receipt.
-pub fn entry_line(entry: &Entry, own: bool) -> String {
-    let warning = if entry.equivocator { " (!)" } else { "" };
+pub fn entry_line(line: &Line, own: bool) -> String {
+    let warning = if line.equivocator { " (!)" } else { "" };
     if own {
-        format!("{}{warning}: {}  [{}]", author(entry), body(entry), short(&entry.id.to_string()))
+        format!("{}{warning}: {}  [{}]", author(line), said(line), short(&line.id.to_string()))
     } else {
-        format!("{}{warning}: {}", author(entry), body(entry))
+        format!("{}{warning}: {}", author(line), said(line))
     }
+}
+
+/// Where a transaction stands, in a few words.
+pub fn standing(standing: &Standing) -> String {
+    let height = standing.height.unwrap_or_default();
+    let held = match (standing.holders, standing.holders_of) {
+        (Some(holders), Some(voters)) => format!(", held by {holders} of {voters}"),
+        _ => String::new(),
+    };
+    match standing.status {
+        Stage::Pending => "pending".to_owned(),
+        Stage::Sealed => format!("sealed in block {height}{held}"),
+        Stage::Final => format!("final in block {height}"),
+        Stage::Rejected => {
+            format!("rejected in block {height}: {}", standing.reason_text.as_deref().unwrap_or("unknown reason"))
+        }
+    }
+}
+
+/// That a block covers an own transaction, in one line; nothing where nobody waits for it: a note counts as soon as it is written.
+pub fn standing_line(line: &Line) -> Option<String> {
+    let waits = line.kind == "transfer" || line.kind.starts_with("vote") || line.standing.status == Stage::Rejected;
+    waits.then(|| format!("{}  [{}]: {}", said(line), short(&line.id.to_string()), standing(&line.standing)))
 }
 
 /// A block as one line.
@@ -150,8 +202,14 @@ pub fn history(history: &History) -> String {
         let _ = writeln!(out, "… {} earlier entries", history.total - shown);
     }
     for entry in &history.entries {
-        let _ =
-            writeln!(out, "{}  {}  {}", time(entry.time_ms), short(&entry.id.to_string()), entry_line(entry, false));
+        let _ = writeln!(
+            out,
+            "{}  {}  {}  ({})",
+            time(entry.time_ms),
+            short(&entry.id.to_string()),
+            entry_line(entry, false),
+            standing(&entry.standing)
+        );
     }
     let _ = writeln!(
         out,
@@ -180,6 +238,66 @@ pub fn status(status: &Status) -> String {
     );
     line("digest", status.digest.clone());
     line("heads", format!("{} ({})", status.heads_digest, status.heads.len()));
+    let held = if status.height > 0 { format!(", held up to {}", status.held_height) } else { String::new() };
+    let last = match status.final_height {
+        Some(height) => format!(", final up to {height}"),
+        None => held,
+    };
+    line("block", format!("{} ({}){last}; {} changes pending", status.height, short(&status.block), status.pending));
+    line("state", status.state_root.clone());
+    let sealers: Vec<String> = status.sealers.iter().map(who).collect();
+    line(
+        "sealed by",
+        format!(
+            "{} ({} mode, epoch {}, every {} ms at most)",
+            sealers.join(", "),
+            status.mode,
+            status.epoch,
+            status.interval_ms
+        ),
+    );
+    let voters: Vec<String> = status.voters.iter().map(|voter| who(&voter.who)).collect();
+    line(
+        "voters",
+        format!(
+            "{} (set {}): {}; {} hold a block for it to stay, {} choose another sealer",
+            voters.len(),
+            status.set,
+            voters.join(", "),
+            status.quorum,
+            status.switch_needs
+        ),
+    );
+    for pending in &status.pending_voters {
+        let verb = if pending.joins { "joins" } else { "leaves" };
+        line("voters", format!("{} {verb} when the set ends", who(&pending.who)));
+    }
+    if status.admission == "open" && status.peers.iter().any(|link| link.connected && !is_local(&link.address)) {
+        line(
+            "open group",
+            "one person with many keys can take it over: good for development and among friends only".to_owned(),
+        );
+    }
+    for offence in &status.offences {
+        let what = offence.offence.as_deref().unwrap_or("offence");
+        line(
+            "offence",
+            format!(
+                "{} ({}): {what} in epoch {} at {}",
+                who(&offence.who),
+                offence.who.key,
+                offence.epoch,
+                offence.place
+            ),
+        );
+    }
+    if !status.may_seal {
+        line(
+            "careful",
+            "this copy may have forgotten blocks: it neither seals nor gives its word until it has learnt them"
+                .to_owned(),
+        );
+    }
     if status.incomplete {
         line("incomplete", "some changes wait for others that have not come yet".to_owned());
     }
@@ -190,12 +308,77 @@ pub fn status(status: &Status) -> String {
         let name = equivocator.name.as_deref().map_or_else(String::new, |name| format!(" ({})", printable(name)));
         line("equivocator", format!("{}{name}: proven to have forked its own chain", equivocator.key));
     }
+    for link in status.peers.iter().filter(|link| link.transport != "relay") {
+        line("peer", self::link(link));
+    }
     if let Some(relay) = &status.relay {
         line("relay", self::relay(relay));
         if relay.connected {
             line("carries", carried(relay));
         }
     }
+    out
+}
+
+/// Whether an address is on this machine.
+fn is_local(address: &str) -> bool {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A way to another node, in one line.
+pub fn link(link: &LinkStatus) -> String {
+    let name = link.name.as_deref().map(printable);
+    let name = name.or_else(|| link.key.as_deref().map(|key| short(key).to_owned()));
+    let mut out =
+        format!("{} by {} at {}", name.unwrap_or_else(|| "?".to_owned()), link.transport, printable(&link.address));
+    if link.connected {
+        out.push_str(if link.in_sync { ": in sync" } else { ": catching up" });
+        if let Some(time) = link.round_trip_ms {
+            let _ = write!(out, ", {time:.1} ms");
+        }
+        if link.changes_behind > 0 {
+            let _ = write!(out, ", {} changes to send", link.changes_behind);
+        }
+        if link.blocks_missing > 0 {
+            let _ = write!(out, ", {} blocks missing here", link.blocks_missing);
+        }
+    } else {
+        out.push_str(": not connected");
+    }
+    if let Some(problem) = &link.problem {
+        let _ = write!(out, " ({})", printable(problem));
+    }
+    out
+}
+
+/// The last blocks for people.
+pub fn blocks(blocks: &Blocks) -> String {
+    let mut out = String::new();
+    for block in &blocks.blocks {
+        let _ = writeln!(
+            out,
+            "{}  {}, held by {} of {}",
+            time(block.time_ms),
+            block_line(block),
+            block.holders,
+            block.voters
+        );
+    }
+    let _ = writeln!(out, "{} blocks in group {}", blocks.height, short(&blocks.group));
+    out
+}
+
+/// Who owns what, for people.
+pub fn balances(balances: &Balances) -> String {
+    let mut out = format!("{} after block {}\n", balances.balance, balances.height);
+    for account in &balances.accounts {
+        let frozen = if account.frozen { "  (!) frozen" } else { "" };
+        let _ = writeln!(out, "{:<20} {:>20}{frozen}", who(&account.who), account.balance);
+    }
+    let _ = writeln!(out, "{:<20} {:>20}", "in all", balances.supply);
     out
 }
 
@@ -244,6 +427,9 @@ pub fn peers(peers: &Peers) -> String {
         }
         out.push('\n');
     }
+    for link in peers.links.iter().filter(|link| link.transport != "relay" || !link.connected) {
+        let _ = writeln!(out, "{}", self::link(link));
+    }
     if let Some(relay) = &peers.relay {
         let _ = writeln!(out, "relay {}", self::relay(relay));
     }
@@ -268,6 +454,16 @@ mod tests {
     fn a_strangers_text_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{d}\\nc\\u{202e}d");
         assert_eq!(printable("grüße 🙂"), "grüße 🙂");
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_others() {
+        for local in ["127.0.0.1:9", "ws://127.0.0.1:8080", "[::1]:7", "localhost:1", "ws://localhost:80/x"] {
+            assert!(is_local(local), "{local}");
+        }
+        for far in ["10.0.0.1:9", "ws://relay.example:80", "[2001:db8::1]:7", "", "127.0.0.1.example:1"] {
+            assert!(!is_local(far), "{far}");
+        }
     }
 
     #[test]

@@ -67,6 +67,25 @@ pub enum Verb {
     },
     /// What was said about swaps by this node or to it; answered with [`crate::daemon::view::Swaps`].
     Swaps,
+    /// Give some of the group's unit to a key; answered once it is on disk, with [`crate::daemon::view::Accepted`].
+    Send {
+        /// Whom: a local name, a name in the group, a key or the beginning of one.
+        to: String,
+        /// How much, in the smallest unit.
+        amount: u64,
+    },
+    /// Vote; answered once it is on disk, with [`crate::daemon::view::Accepted`].
+    Vote {
+        /// On what, and how.
+        ballot: Ballot,
+    },
+    /// The last blocks; answered with [`crate::daemon::view::Blocks`].
+    Blocks {
+        /// How many at most.
+        limit: u64,
+    },
+    /// Who owns what; answered with [`crate::daemon::view::Balances`].
+    Balance,
     /// Do something about the groups that the node belongs to.
     Groups {
         /// What.
@@ -78,11 +97,50 @@ impl Verb {
     /// Whether it changes nothing, so that asking again does no harm.
     pub fn only_reads(&self) -> bool {
         match self {
-            Self::History { .. } | Self::Status | Self::Peers | Self::Swaps => true,
-            Self::Note { .. } | Self::Swap { .. } => false,
+            Self::History { .. } | Self::Status | Self::Peers | Self::Swaps | Self::Blocks { .. } | Self::Balance => {
+                true
+            }
+            Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } => false,
             Self::Groups { action } => action.only_reads(),
         }
     }
+}
+
+/// What is voted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "snake_case")]
+pub enum Ballot {
+    /// That this node seals.
+    Leader {
+        /// Which node.
+        node: String,
+    },
+    /// That this node is a member, or none any more.
+    Member {
+        /// Which node.
+        node: String,
+        /// Whether it comes or stays, rather than goes.
+        joins: bool,
+    },
+    /// That this node votes, or does not any more.
+    Voter {
+        /// Which node.
+        node: String,
+        /// Whether it comes or stays, rather than goes.
+        joins: bool,
+    },
+    /// That the least time between blocks is this.
+    Interval {
+        /// In milliseconds.
+        ms: u64,
+    },
+    /// That a block seals at most so many changes.
+    BlockChanges {
+        /// How many.
+        changes: u64,
+    },
+    /// No vote: this node asks to become a voter of an open group.
+    Ask,
 }
 
 /// What comes back.

@@ -114,6 +114,14 @@ pub enum Command {
     Key(commands::key::KeyArgs),
     /// Write a note, signed and on disk when this returns
     Note(commands::note::NoteArgs),
+    /// Give some of the group's unit to a node
+    Send(commands::send::SendArgs),
+    /// Vote: who seals, who votes, who is a member, how often blocks come
+    Vote(commands::vote::VoteArgs),
+    /// Print who owns what of the group's unit
+    Balance(commands::balance::BalanceArgs),
+    /// Print the last blocks
+    Blocks(commands::blocks::BlocksArgs),
     /// Print the group's history as this node knows it
     History(commands::history::HistoryArgs),
     /// Print how it stands with the node
@@ -159,6 +167,10 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Invite(args) => commands::invite::run(&cli.globals, args),
         Command::Key(args) => commands::key::run(&cli.globals, args),
         Command::Note(args) => commands::note::run(&cli.globals, args),
+        Command::Send(args) => commands::send::run(&cli.globals, args),
+        Command::Vote(args) => commands::vote::run(&cli.globals, args),
+        Command::Balance(args) => commands::balance::run(&cli.globals, args),
+        Command::Blocks(args) => commands::blocks::run(&cli.globals, args),
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),

@@ -1,5 +1,6 @@
 //! What a typed line means.
 
+use crate::api::control::Ballot;
 use crate::config::nearest;
 use crate::error::CommandError;
 
@@ -7,15 +8,21 @@ use crate::error::CommandError;
 pub(super) const HELP: &str = "\
 a line          write it as a note (a line that begins with / is written as //…)
 /history [N]    the last N entries (20 unless you say otherwise), /history all for everything
+/send NODE N    give N units of the group to a node; it counts once a block has it
+/balance        who owns what
+/vote …         leader NODE | voter NODE in|out | member NODE in|out | interval MS | block-changes N | ask
+/blocks [N]     the last N blocks (10 unless you say otherwise)
 /peers          who has written to the group
-/status         how it stands with this node and its relay
+/status         how it stands with this node: blocks, voters, peers
 /help           this
 /quit           stop the node";
 
 /// Entries that `/history` shows unless a number is given: a screenful.
 const HISTORY: u64 = 20;
+/// Blocks that `/blocks` shows unless a number is given.
+pub(crate) const BLOCKS: u64 = 10;
 /// The words behind the slash.
-const WORDS: [&str; 5] = ["history", "peers", "status", "help", "quit"];
+const WORDS: [&str; 9] = ["history", "send", "balance", "vote", "blocks", "peers", "status", "help", "quit"];
 
 /// What came from the keyboard or a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +40,10 @@ pub(super) enum Typed {
 pub(super) enum Command {
     Note(String),
     History(Option<u64>),
+    Send { to: String, amount: u64 },
+    Vote(Ballot),
+    Blocks(u64),
+    Balance,
     Peers,
     Status,
     Help,
@@ -55,17 +66,21 @@ pub(super) fn parse(typed: Typed) -> Result<Option<Command>, CommandError> {
     }
     let mut words = rest.split_whitespace();
     let word = words.next().unwrap_or_default();
-    let argument = words.next();
+    let arguments: Vec<&str> = words.collect();
+    let argument = arguments.first().copied();
     let command = match word {
         "history" => Command::History(match argument {
             None => Some(HISTORY),
             Some("all") => None,
-            Some(number) => Some(
-                number
-                    .parse()
-                    .map_err(|_| CommandError::usage(format!("{number:?} is no number")).hint("try: /history 50"))?,
-            ),
+            Some(word) => Some(number(word, "/history 50")?),
         }),
+        "send" => match arguments[..] {
+            [to, amount] => Command::Send { to: to.to_owned(), amount: number(amount, "/send node2 10")? },
+            _ => return Err(CommandError::usage("whom, and how much?").hint("try: /send node2 10")),
+        },
+        "vote" => Command::Vote(ballot(&arguments)?),
+        "blocks" => Command::Blocks(argument.map_or(Ok(BLOCKS), |word| number(word, "/blocks 20"))?),
+        "balance" => Command::Balance,
         "peers" => Command::Peers,
         "status" => Command::Status,
         "help" => Command::Help,
@@ -79,6 +94,30 @@ pub(super) fn parse(typed: Typed) -> Result<Option<Command>, CommandError> {
         }
     };
     Ok(Some(command))
+}
+
+fn number(word: &str, example: &str) -> Result<u64, CommandError> {
+    let wrong = || CommandError::usage(format!("{:?} is no number", crate::output::printable(word)));
+    word.parse().map_err(|_| wrong().hint(format!("try: {example}")))
+}
+
+/// Reads what somebody votes for: on the command line as in the console.
+pub(crate) fn ballot(words: &[&str]) -> Result<Ballot, CommandError> {
+    const EXAMPLES: &str = "leader NODE, voter NODE in|out, member NODE in|out, interval MS, block-changes N, or ask";
+    let joins = |word: &str| match word {
+        "in" => Ok(true),
+        "out" => Ok(false),
+        _ => Err(CommandError::usage("in or out?").hint(format!("one votes for: {EXAMPLES}"))),
+    };
+    match *words {
+        ["leader", node] => Ok(Ballot::Leader { node: node.to_owned() }),
+        ["voter", node, choice] => Ok(Ballot::Voter { node: node.to_owned(), joins: joins(choice)? }),
+        ["member", node, choice] => Ok(Ballot::Member { node: node.to_owned(), joins: joins(choice)? }),
+        ["interval", ms] => Ok(Ballot::Interval { ms: number(ms, "interval 500")? }),
+        ["block-changes", changes] => Ok(Ballot::BlockChanges { changes: number(changes, "block-changes 1000")? }),
+        ["ask"] => Ok(Ballot::Ask),
+        _ => Err(CommandError::usage("vote for what?").hint(format!("one votes for: {EXAMPLES}"))),
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +137,25 @@ mod tests {
         assert_eq!(line("/history 3"), Ok(Some(Command::History(Some(3)))));
         assert_eq!(line("/history all"), Ok(Some(Command::History(None))));
         assert_eq!(line("/quit "), Ok(Some(Command::Quit)));
+        assert_eq!(line("/send node2 10"), Ok(Some(Command::Send { to: "node2".into(), amount: 10 })));
+        assert_eq!(line("/blocks"), Ok(Some(Command::Blocks(BLOCKS))));
+        assert_eq!(line("/blocks 3"), Ok(Some(Command::Blocks(3))));
+        let leader = Ballot::Leader { node: "node2".into() };
+        assert_eq!(line("/vote leader node2"), Ok(Some(Command::Vote(leader))));
+        let out = Ballot::Voter { node: "n".into(), joins: false };
+        assert_eq!(line("/vote voter n out"), Ok(Some(Command::Vote(out))));
+        for wrong in [
+            "/send",
+            "/send node2",
+            "/send node2 x",
+            "/send a 1 2",
+            "/vote",
+            "/vote leader",
+            "/vote voter n up",
+            "/blocks x",
+        ] {
+            assert!(line(wrong).unwrap_err().next_step().is_some(), "{wrong}");
+        }
     }
 
     #[test]

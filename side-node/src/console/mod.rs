@@ -6,7 +6,7 @@
 //! ```
 //! With `--json` every line of output is one JSON object with a field `event`, and there is no editor.
 
-mod commands;
+pub(crate) mod commands;
 mod editor;
 pub mod log;
 mod printer;
@@ -164,6 +164,14 @@ impl Console {
                 self.event("entry", json!({ "own": own, "entry": entry })).await;
             }
             Announcement::Entry { entry, own } => self.line(output::entry_line(&entry, own)).await,
+            Announcement::Standing(line) if self.output.json => {
+                self.event("standing", json!({ "entry": line })).await;
+            }
+            Announcement::Standing(line) => {
+                if let Some(text) = output::standing_line(&line) {
+                    self.line(format!("-- {text}")).await;
+                }
+            }
             Announcement::Block(block) if self.output.json => self.event("block", json!({ "block": block })).await,
             Announcement::Block(block) => self.line(format!("-- {}", output::block_line(&block))).await,
             Announcement::Notice(text) if self.output.json => self.event("notice", json!({ "text": text })).await,
@@ -191,6 +199,16 @@ impl Console {
             commands::Command::Note(text) => self.mailbox.note(&text).await.map(drop),
             commands::Command::History(limit) => match self.mailbox.history(limit).await {
                 Ok(history) => self.answer("history", &history, output::history).await,
+                Err(error) => Err(error),
+            },
+            commands::Command::Send { to, amount } => self.mailbox.send(&to, amount).await.map(drop),
+            commands::Command::Vote(ballot) => self.mailbox.vote(ballot).await.map(drop),
+            commands::Command::Blocks(limit) => match self.mailbox.blocks(limit).await {
+                Ok(blocks) => self.answer("blocks", &blocks, output::blocks).await,
+                Err(error) => Err(error),
+            },
+            commands::Command::Balance => match self.mailbox.balances().await {
+                Ok(balances) => self.answer("balance", &balances, output::balances).await,
                 Err(error) => Err(error),
             },
             commands::Command::Peers => match self.mailbox.peers().await {

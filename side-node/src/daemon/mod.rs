@@ -27,7 +27,6 @@ pub mod view;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use side_ledger::Entry;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,10 +77,12 @@ pub enum Announcement {
     /// A new entry, on disk.
     Entry {
         /// The entry.
-        entry: Box<Entry>,
+        entry: Box<view::Line>,
         /// Whether this node wrote it.
         own: bool,
     },
+    /// Where an own transaction stands has changed: a block covers it.
+    Standing(Box<view::Line>),
     /// A new block at the end of the chain.
     Block(Box<view::BlockLine>),
     /// A sentence.
@@ -162,6 +163,26 @@ impl Mailbox {
         self.typed(Verb::Peers).await
     }
 
+    /// Gives some of the group's unit to a node; it is on disk when this returns, and counts once a block has it.
+    pub async fn send(&self, to: &str, amount: u64) -> Result<view::Accepted, CommandError> {
+        self.typed(Verb::Send { to: to.to_owned(), amount }).await
+    }
+
+    /// Votes; it is on disk when this returns.
+    pub async fn vote(&self, ballot: control::Ballot) -> Result<view::Accepted, CommandError> {
+        self.typed(Verb::Vote { ballot }).await
+    }
+
+    /// The last blocks.
+    pub async fn blocks(&self, limit: u64) -> Result<view::Blocks, CommandError> {
+        self.typed(Verb::Blocks { limit }).await
+    }
+
+    /// Who owns what.
+    pub async fn balances(&self) -> Result<view::Balances, CommandError> {
+        self.typed(Verb::Balance).await
+    }
+
     /// What happens from now on.
     pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
         self.announcements.subscribe()
@@ -211,7 +232,7 @@ impl Daemon {
         };
         let relay = Relay::spawn(relay, events);
         let ways = task::Ways { events: from_net, relay, others: Vec::new() };
-        let mut task = task::Task::new(opened, ways, inbox, mailbox.announcements.clone())?;
+        let mut task = task::Task::new(opened, ways, offline::local_names(root), inbox, mailbox.announcements.clone())?;
         task.begin().await?;
         let ready = Ready { status: task.status() };
         let task = tokio::spawn(task.run(stop.clone()));

@@ -1,6 +1,8 @@
 //! Reading from, and writing to, a node that does not run.
 
+use bft_json_crdt::identity::AuthorId;
 use serde::Serialize;
+use side_ledger::Name;
 use side_store::Store as _;
 
 use super::disk::{self, Opened};
@@ -12,6 +14,7 @@ use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
 use crate::keys;
 use crate::member::{Around, Member, store_error};
+use crate::registry::Registry;
 
 /// Answers as the running node would, about its default group unless `group` names another. Takes the folder's lock meanwhile.
 pub fn answer(
@@ -26,6 +29,7 @@ pub fn answer(
         let key = keys::load(&home.key_file())?.author();
         return Folder::open(root, home, key)?.obey(action);
     }
+    let local = local_names(root.clone());
     let Opened { mut member, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
     let answer = if verb.only_reads() {
         read(&mut member, &verb, Around::default())
@@ -33,7 +37,7 @@ pub fn answer(
         let now = clock::now_ms();
         member.begin(now)?;
         let position = member
-            .say(&verb, now)
+            .say(&verb, &local, now)
             .unwrap_or_else(|| Err(CommandError::bug("nothing was written where something should be")))?;
         store.commit(&member.take_staged()).map_err(store_error)?;
         member.durable();
@@ -44,6 +48,16 @@ pub fn answer(
     answer
 }
 
+/// What names mean on this machine: the registry's nodes. Read when it is asked, since nodes come and go.
+pub(super) fn local_names(root: Root) -> impl Fn(&str) -> Option<AuthorId> + Send {
+    move |word| {
+        let name: Name = word.parse().ok()?;
+        let registry =
+            Registry::load(&root).inspect_err(|error| tracing::warn!(%error, "cannot look names up")).ok()?;
+        AuthorId::from_hex(&registry.nodes.get(&name)?.key).ok()
+    }
+}
+
 /// The answer to a verb that only asks.
 pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Result<serde_json::Value, CommandError> {
     match verb {
@@ -51,7 +65,9 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
         Verb::Peers => to_json(&member.peers(around)),
         Verb::Swaps => to_json(&member.swaps()),
         Verb::Status => to_json(&member.status(around)),
-        Verb::Note { .. } | Verb::Swap { .. } | Verb::Groups { .. } => {
+        Verb::Blocks { limit } => to_json(&member.blocks(*limit)),
+        Verb::Balance => to_json(&member.balances()),
+        Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. } | Verb::Groups { .. } => {
             Err(CommandError::bug("a verb came to a group that does not only ask it"))
         }
     }

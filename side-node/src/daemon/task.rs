@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Findings;
 use side_ledger::Position;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -33,6 +34,8 @@ const MAX_ANNOUNCED: usize = 500;
 /// How many are announced of a round that has more.
 const SHOWN_OF_MANY: usize = 20;
 
+/// The key that a name means on this machine.
+type LocalNames = Box<dyn Fn(&str) -> Option<AuthorId> + Send>;
 type Reply = oneshot::Sender<Result<serde_json::Value, CommandError>>;
 
 /// What a round owes once it is on disk.
@@ -76,6 +79,7 @@ pub(super) struct Task {
     announcements: broadcast::Sender<Announcement>,
     audit: Option<audit::Running>,
     clock: Steady,
+    local: LocalNames,
     told_alone: bool,
     /// Freed when the task ends, after the database was closed.
     _lock: FolderLock,
@@ -85,6 +89,7 @@ impl Task {
     pub(super) fn new(
         opened: Opened,
         ways: Ways,
+        local: impl Fn(&str) -> Option<AuthorId> + Send + 'static,
         inbox: mpsc::Receiver<Ask>,
         announcements: broadcast::Sender<Announcement>,
     ) -> Result<Self, CommandError> {
@@ -101,6 +106,7 @@ impl Task {
             announcements,
             audit,
             clock: Steady::start(),
+            local: Box::new(local),
             told_alone: false,
             _lock: lock,
         })
@@ -190,7 +196,7 @@ impl Task {
         let now_ms = self.clock.now_ms();
         match input {
             Input::Ask(Ask { verb, reply }) => {
-                let owed = match self.member.say(&verb, now_ms) {
+                let owed = match self.member.say(&verb, &self.local, now_ms) {
                     None => Owed::Ask(verb),
                     Some(Ok(position)) => Owed::Accepted(position),
                     Some(Err(error)) => Owed::Refused(error),
@@ -344,10 +350,16 @@ impl Task {
                 continue;
             }
             let announcement = match one {
-                News::Entry(position) => self.member.entry(&position).map(|entry| {
+                News::Entry(position) => self.member.line_at(&position).map(|entry| {
                     let own = entry.author == self.member.author();
                     Announcement::Entry { entry: Box::new(entry), own }
                 }),
+                News::Standing(position) => {
+                    self.member.line_at(&position).map(|entry| Announcement::Standing(Box::new(entry)))
+                }
+                News::Unsealed(count) => Some(Announcement::Notice(format!(
+                    "{count} of this node's own transactions are pending again: their block was taken back"
+                ))),
                 News::Notice(text) => Some(Announcement::Notice(text)),
                 News::Sealed(height, id) => {
                     self.member.block_at(height, &id).map(|block| Announcement::Block(Box::new(block)))

@@ -49,6 +49,9 @@ pub struct Line {
     /// The entry.
     #[serde(flatten)]
     pub entry: Entry,
+    /// What the key is called that it is about (`to` of a transfer, `key` of a vote), if it is about one with a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// Where it stands.
     #[serde(flatten)]
     pub standing: Standing,

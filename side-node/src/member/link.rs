@@ -22,14 +22,14 @@ const MAX_ANSWERS: usize = 16;
 /// Most ids of blocks that are remembered as known to the peer. A forgotten one costs an echo, nothing else.
 const MAX_KNOWN: usize = 256;
 /// Most messages about blocks that are refused on one link before it is ended: more is no accident.
-const MAX_REFUSED_SEALS: u32 = 32;
+pub(super) const MAX_REFUSED_SEALS: u32 = 32;
 /// Most changes that are refused on one link before it is ended: more is no accident.
 const MAX_REFUSED_CHANGES: u64 = 1_000;
 /// Signatures a second that a peer's messages about blocks may cost us without being asked for: an eighth of a processor. Words of 256 voters on ten blocks a
 /// second are less.
-const SIGNATURES_PER_SECOND: u64 = 4_096;
+pub(super) const SIGNATURES_PER_SECOND: u64 = 4_096;
 /// How much of it may come at once: what gathered on a slow connection.
-const SIGNATURES_AT_ONCE: u64 = 4 * SIGNATURES_PER_SECOND;
+pub(super) const SIGNATURES_AT_ONCE: u64 = 4 * SIGNATURES_PER_SECOND;
 
 /// A link.
 pub(super) struct Link {

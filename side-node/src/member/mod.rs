@@ -11,6 +11,7 @@
 //! - [`blocks`]: what the engine wants done is done
 //! - [`duties`]: what a node writes without being told to
 //! - [`say`]: what people have it write
+//! - [`watch`]: what becomes of its own transactions
 //! - [`show`]: what it tells about itself
 //!
 //! Rules:
@@ -26,6 +27,9 @@ mod duties;
 mod link;
 mod say;
 mod show;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -48,7 +52,9 @@ use self::link::Link;
 use crate::error::CommandError;
 use crate::net::{LinkId, Peer, Stream};
 
+pub use self::say::LocalNames;
 pub use self::show::Around;
+use self::watch::Watched;
 
 /// Most links at once: more peers than a node talks to on purpose.
 pub const MAX_LINKS: usize = 256;
@@ -75,6 +81,10 @@ pub enum News {
     Sealed(Height, BlockId),
     /// This block is no longer on the chain; what it sealed is pending again unless another one seals it.
     Returned(Height, BlockId),
+    /// Where an own transaction stands has changed.
+    Standing(Position),
+    /// So many own transactions are pending again.
+    Unsealed(usize),
     /// Something else, for people to read.
     Notice(String),
 }
@@ -92,6 +102,7 @@ pub struct Member {
     /// What was asked for and is not here.
     asked: BTreeMap<BlockId, Asked>,
     duties: Duties,
+    watched: Watched,
     /// What happened: in this round, in what is on its way to disk, and on disk.
     news: [Vec<News>; 3],
     /// Answers to the agreement of the BFT mode, likewise.
@@ -113,6 +124,7 @@ impl Member {
             ended: VecDeque::new(),
             asked: BTreeMap::new(),
             duties: Duties::default(),
+            watched: Watched::default(),
             news: Default::default(),
             replies: Default::default(),
             in_flight: false,
@@ -243,6 +255,7 @@ impl Member {
         self.learn_chain();
         self.do_duties(now_ms);
         self.seal(now_ms);
+        self.follow_own();
     }
 
     /// When to call [`Member::tick`] next, if nothing else happens before, in milliseconds of the clock that ticks have; never, while nothing waits.

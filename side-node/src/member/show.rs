@@ -70,7 +70,11 @@ impl Member {
     }
 
     fn line(&self, entry: Entry) -> Line {
-        Line { standing: self.standing(&entry.position()), entry }
+        let key = ["to", "key"].into_iter().find_map(|field| entry.body.get(field));
+        let key = key.or_else(|| entry.body.get("sealers")?.get(0));
+        let key = key.and_then(|key| AuthorId::from_hex(key.as_str()?).ok());
+        let about = key.and_then(|key| self.core.group.ledger().name_of(&key));
+        Line { standing: self.standing(&entry.position()), about, entry }
     }
 
     /// An entry of the history and where it stands.

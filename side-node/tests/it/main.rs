@@ -5,6 +5,7 @@ mod faults;
 mod groups;
 mod init;
 mod restored;
+mod seal;
 mod support;
 mod sync;
 mod verify;

@@ -29,6 +29,8 @@ use crate::registry::LockedRegistry;
 const DEFAULT_GROUP_NAME: &str = "side";
 /// Time between blocks of a group that is founded without further words: what people wait for, and cheap enough for a machine that does other things.
 pub(in crate::cli) const DEFAULT_BLOCK_INTERVAL_MS: u64 = 1_000;
+/// What the founder of such a group owns at first, of a unit that is worth what the members make of it: so that there is something to send.
+const FOUNDERS_UNITS: u64 = 1_000_000;
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -261,7 +263,7 @@ fn found(
         nonce: clock::random()?,
         founders: vec![founder],
         admission: Admission::Open,
-        allocation: Default::default(),
+        allocation: [(founder, FOUNDERS_UNITS)].into(),
         sealing: Sealing::Leader { interval_ms: DEFAULT_BLOCK_INTERVAL_MS },
         limits: Limits::default(),
     })

@@ -1,5 +1,7 @@
 //! One command, one file: its arguments and what it does.
 
+pub mod balance;
+pub mod blocks;
 pub mod btc;
 pub mod btc_htlc;
 pub mod btc_swap;
@@ -13,8 +15,10 @@ pub mod key;
 pub mod note;
 pub mod peers;
 pub mod run;
+pub mod send;
 pub mod status;
 pub mod verify;
+pub mod vote;
 
 use std::time::{Duration, Instant};
 

@@ -161,7 +161,7 @@ fn shown(bundle: &Bundle, verified: &Verified, trusted: &Trusted) -> String {
         line("author", change.author().to_string());
     }
     for (entry, reason) in &verified.transactions {
-        line("", format!("{}: {}", output::body(entry), outcome(*reason)));
+        line("", format!("{}: {}", output::body(entry, None), outcome(*reason)));
     }
     if verified.transactions.is_empty() || receipt.verdict.is_some() {
         line("outcome", outcome(receipt.verdict));
