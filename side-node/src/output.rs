@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use side_ledger::Entry;
 
+use crate::daemon::groups::GroupBrief;
 use crate::daemon::view::{
     Accepted, Balances, BlockLine, Blocks, History, Line, LinkStatus, Peers, RelayStatus, Stage, Standing, Status, Who,
 };
@@ -317,6 +318,9 @@ pub fn status(status: &Status) -> String {
             line("carries", carried(relay));
         }
     }
+    for other in status.groups.iter().filter(|other| other.group != status.group) {
+        line("also in", brief(other));
+    }
     out
 }
 
@@ -380,6 +384,18 @@ pub fn balances(balances: &Balances) -> String {
     }
     let _ = writeln!(out, "{:<20} {:>20}", "in all", balances.supply);
     out
+}
+
+/// How it stands with a group, in one line.
+pub fn brief(group: &GroupBrief) -> String {
+    let name = format!("{} ({})", group.alias, short(&group.group));
+    match (&group.problem, group.height, group.entries, group.links) {
+        (Some(problem), ..) => format!("{name}: does not run: {}", printable(problem)),
+        (None, Some(height), Some(entries), Some(links)) => {
+            format!("{name}: block {height}, {entries} entries, {links} link{}", if links == 1 { "" } else { "s" })
+        }
+        _ => name,
+    }
 }
 
 /// How it stands with a relay, in one line.

@@ -102,7 +102,7 @@ pub enum RestoreSuspicion {
 }
 
 /// The result of [`identify`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identified {
     /// Why this database may be out of date; none if all marks agree.
     pub suspicion: Option<RestoreSuspicion>,

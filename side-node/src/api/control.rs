@@ -58,6 +58,10 @@ pub enum Verb {
     Status,
     /// Answered with [`crate::daemon::view::Peers`].
     Peers,
+    /// Who belongs to the group; answered with [`crate::daemon::roll::Roll`].
+    Members,
+    /// The block that a newcomer may start from; answered with a [`crate::daemon::roll::Mark`], or null before there is one.
+    Checkpoint,
     /// Say something about a swap; answered once it is on disk, with [`crate::daemon::view::Accepted`].
     Swap {
         /// `swap.offer`, `swap.accept`, `swap.funded` or `swap.cancel`.
@@ -97,9 +101,14 @@ impl Verb {
     /// Whether it changes nothing, so that asking again does no harm.
     pub fn only_reads(&self) -> bool {
         match self {
-            Self::History { .. } | Self::Status | Self::Peers | Self::Swaps | Self::Blocks { .. } | Self::Balance => {
-                true
-            }
+            Self::History { .. }
+            | Self::Status
+            | Self::Peers
+            | Self::Members
+            | Self::Checkpoint
+            | Self::Swaps
+            | Self::Blocks { .. }
+            | Self::Balance => true,
             Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } => false,
             Self::Groups { action } => action.only_reads(),
         }

@@ -112,6 +112,31 @@ pub struct GroupInfo {
     pub pending_secrets: u64,
 }
 
+/// How it stands with a group, briefly. What is unknown while it does not run is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupBrief {
+    /// The group's id.
+    pub group: String,
+    /// What this node calls it.
+    pub alias: String,
+    /// What its founders called it.
+    pub name: String,
+    /// Whether it is the one that is meant where none is named.
+    pub default: bool,
+    /// Whether its task runs.
+    pub running: bool,
+    /// Why it does not run, if something went wrong.
+    pub problem: Option<String>,
+    /// The height of its last block.
+    pub height: Option<u64>,
+    /// How many changes are applied.
+    pub changes: Option<u64>,
+    /// How many entries its history has.
+    pub entries: Option<u64>,
+    /// How many links to others stand.
+    pub links: Option<u64>,
+}
+
 /// The groups of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupList {
@@ -178,6 +203,11 @@ impl Folder {
         })
     }
 
+    /// The root that the node is in.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// The groups as they are now.
     pub fn memberships(&self) -> Memberships {
         lock(&self.memberships).clone()
@@ -193,6 +223,20 @@ impl Folder {
         let memberships = lock(&self.memberships);
         let groups = memberships.iter().map(|membership| self.info(&memberships, membership)).collect();
         GroupList { node: self.home.name().to_owned(), key: self.key.to_string(), groups }
+    }
+
+    /// The groups, as far as the folder knows about them.
+    pub fn briefs(&self) -> Vec<GroupBrief> {
+        let memberships = lock(&self.memberships);
+        let default = memberships.default().group();
+        let brief = |membership: &Membership| GroupBrief {
+            group: membership.group().to_string(),
+            alias: membership.alias.to_string(),
+            name: membership.invitation.genesis().name().to_string(),
+            default: membership.group() == default,
+            ..GroupBrief::default()
+        };
+        memberships.iter().map(brief).collect()
     }
 
     /// Enters the group of an invitation; durable when this returns.

@@ -1,14 +1,16 @@
 //! The running node, as a library: a test starts it in-process.
 //!
 //! ```text
-//!  console ─┐                    ┌────── task ──────┐
-//!  control ─┼─ Mailbox ─ verbs ─▶│ Member: the group │─ batch ─▶ disk (group commit)
-//!  tests  ──┘                    │ and its links     │◀─ durable ─┘
-//!  transports ──────── events ──▶│                   │
-//!                                └──── then: answers, announcements, messages to others
+//!                                        ┌── task of a group ─┐
+//!  console ─┐                    ┌─ host ─▶│ Member: the group  │─ batch ─▶ disk (group commit)
+//!  control ─┼─ Mailbox ─ verbs ──┘        │ and its links      │◀─ durable ─┘
+//!  tests  ──┘                             │                    │
+//!  transports ───────────────── events ──▶│                    │
+//!                                        └─── then: answers, announcements, messages to others
 //! ```
 //! Rules:
-//! - One task owns the group; everybody else holds a [`Mailbox`].
+//! - A node may have several groups, each with a task that owns it; everybody else holds a [`Mailbox`]. What the groups share is the key, the disk and the
+//!   control socket.
 //! - The task works in rounds: take what is waiting, change the group, commit, and only then answer, announce and send. So nothing is
 //!   ever shown, acknowledged or sent that a crash could undo.
 //! - A disk that fails stops the node, loudly: what is in memory and not on disk must not be built upon.
@@ -16,38 +18,37 @@
 mod audit;
 pub mod disk;
 pub mod groups;
+mod host;
 pub mod invited;
 pub mod membership;
 pub mod offline;
+pub mod roll;
 mod task;
+mod ways;
 
 pub(crate) use offline::to_json;
 pub mod view;
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use side_ledger::GroupId;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::groups::Folder;
+use self::groups::GroupAction;
+use self::host::Host;
+use self::ways::Connector;
 use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
 use crate::btc::settings::{BtcSettings, Layer};
 use crate::btc::swaps::service::Service;
 use crate::btc::swaps::{ChainPlace, GroupLink};
-use crate::config::{ConfigFile, Settings};
+use crate::config::ConfigFile;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
-use crate::net::relay::{Relay, RelayConfig};
-
-/// Verbs that wait for the task.
-const MAILBOX: usize = 256;
-/// Events of all transports of a group that wait for the task. Whoever has more waits, and so does the peer behind it.
-const EVENTS: usize = 256;
-/// Announcements that wait for the slowest listener; who is further behind is told how many it missed.
-const ANNOUNCEMENTS: usize = 4096;
 
 /// How to run a node.
 #[derive(Debug, Clone)]
@@ -102,40 +103,43 @@ struct Ask {
     reply: oneshot::Sender<Result<serde_json::Value, CommandError>>,
 }
 
-/// The way to a running node. Cheap to clone.
-#[derive(Debug, Clone)]
+/// The way to a running node, about one of its groups. Cheap to clone.
+#[derive(Clone)]
 pub struct Mailbox {
-    asks: mpsc::Sender<Ask>,
-    announcements: broadcast::Sender<Announcement>,
-    folder: Arc<Folder>,
+    host: Arc<Host>,
+    group: GroupId,
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailbox({:?})", self.group)
+    }
 }
 
 impl Mailbox {
-    /// Asks a verb; the answer is in the form that the control protocol gives.
+    /// Asks a verb about this mailbox's group; the answer is in the form that the control protocol gives.
     pub async fn ask(&self, verb: Verb) -> Result<serde_json::Value, CommandError> {
-        let stopping = || CommandError::remote("the node is stopping");
-        let not_taken = || stopping().hint("start it again and repeat the command").busy();
-        let unanswered = if verb.only_reads() { not_taken() } else { stopping().hint(control::UNKNOWN_OUTCOME) };
-        let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask { verb, reply }).await.map_err(|_| not_taken())?;
-        answer.await.map_err(|_| unanswered)?
+        self.host.ask(&self.group, verb).await
     }
 
-    /// [`Mailbox::ask`] about the group that `group` names, if it does.
+    /// Asks about the group that a word means, or about the node's default group.
     pub async fn ask_in(&self, group: Option<&str>, verb: Verb) -> Result<serde_json::Value, CommandError> {
-        if let Verb::Groups { action } = verb {
-            let folder = Arc::clone(&self.folder);
-            let answer = tokio::task::spawn_blocking(move || folder.obey(&action));
-            return answer.await.map_err(|e| CommandError::bug(format!("the groups could not be changed: {e}")))?;
-        }
-        let memberships = self.folder.memberships();
-        if let Some(word) = group
-            && memberships.choose(Some(word))?.group() != memberships.default().group()
-        {
-            return Err(CommandError::user(format!("the running node serves its default group only, not {word:?}"))
-                .hint("stop it for commands about its other groups"));
-        }
-        self.ask(verb).await
+        let group = match &verb {
+            // Names its groups itself.
+            Verb::Groups { .. } => self.group,
+            _ => self.host.choose(group)?,
+        };
+        self.host.ask(&group, verb).await
+    }
+
+    /// The mailbox of the group that a word means.
+    pub fn of(&self, group: &str) -> Result<Self, CommandError> {
+        Ok(Self { host: self.host.clone(), group: self.host.choose(Some(group))? })
+    }
+
+    /// The group's id.
+    pub fn group(&self) -> GroupId {
+        self.group
     }
 
     async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {
@@ -183,27 +187,39 @@ impl Mailbox {
         self.typed(Verb::Balance).await
     }
 
-    /// What happens from now on.
+    /// Does something about the node's groups, or asks about them.
+    pub async fn groups<T: DeserializeOwned>(&self, action: GroupAction) -> Result<T, CommandError> {
+        self.typed(Verb::Groups { action }).await
+    }
+
+    /// What happens in the group from now on; closed at once if it does not run.
     pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
-        self.announcements.subscribe()
+        self.host.announcements(&self.group)
     }
 }
 
 /// A node that runs in this process.
-#[derive(Debug)]
 pub struct Daemon {
+    /// Of the group that the console is about at first.
     mailbox: Mailbox,
     ready: Ready,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), CommandError>>,
+    /// Ends when the groups have.
+    host: JoinHandle<Result<(), CommandError>>,
     control: JoinHandle<()>,
     swaps: JoinHandle<()>,
     /// What was announced since the very start.
     announcements: Option<broadcast::Receiver<Announcement>>,
 }
 
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Daemon({})", self.ready.status.node)
+    }
+}
+
 impl Daemon {
-    /// Opens the folder, starts the task, the control socket and the way to the relay. When this returns the node serves.
+    /// Opens the folder, starts a task for each group, the control socket and the ways to others. When this returns the node serves.
     pub async fn start(config: DaemonConfig) -> Result<Self, CommandError> {
         let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes } = config;
         let file = ConfigFile::load(&home.config_file())?;
@@ -211,31 +227,17 @@ impl Daemon {
         // Watching never needs another word for real money: it only brings home what is out.
         let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
-            let (root, home) = (root.clone(), home.clone());
-            tokio::task::spawn_blocking(move || disk::open(&root, &home, None, trust_this_copy, max_store_bytes))
+            let home = home.clone();
+            tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
         };
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
-        let settings = Settings::resolve(relay, 0, file, &opened.known_relays)?;
+        let connector = Connector { keypair: opened.keypair.clone(), relay, file };
+        let (disk, folder, lock) = disk::Disk::start(opened)?;
         let server = ControlServer::bind(&home)?;
-        let folder = Arc::new(Folder::open(&root, &home, opened.member.author())?);
-
-        let (announcements, first) = broadcast::channel(ANNOUNCEMENTS);
-        let (asks, inbox) = mpsc::channel(MAILBOX);
-        let mailbox = Mailbox { asks, announcements, folder };
         let stop = CancellationToken::new();
-        let (events, from_net) = mpsc::channel(EVENTS);
-        let relay = RelayConfig {
-            url: settings.relay,
-            named: settings.relay_named,
-            keypair: opened.member.keypair().clone(),
-            genesis: opened.member.genesis().clone(),
-        };
-        let relay = Relay::spawn(relay, events);
-        let ways = task::Ways { events: from_net, relay, others: Vec::new() };
-        let mut task = task::Task::new(opened, ways, offline::local_names(root), inbox, mailbox.announcements.clone())?;
-        task.begin().await?;
-        let ready = Ready { status: task.status() };
-        let task = tokio::spawn(task.run(stop.clone()));
+        let started = Host::start(Arc::new(folder), Arc::new(disk), connector, stop.clone()).await?;
+        let mailbox = Mailbox { host: started.host.clone(), group: started.front };
+        let ready = Ready { status: mailbox.status().await? };
         let service = Service {
             home,
             servers: vec![ChainPlace {
@@ -243,12 +245,18 @@ impl Daemon {
                 servers: bitcoin.servers,
             }],
             poll: bitcoin.poll,
+            announcements: started.host.announcer(&started.front)?,
             link: GroupLink::Running(mailbox.clone()),
-            announcements: mailbox.announcements.clone(),
         };
         let swaps = tokio::spawn(service.run(stop.clone()));
         let control = tokio::spawn(server.serve(mailbox.clone(), stop.clone()));
-        Ok(Self { mailbox, ready, stop, task, control, swaps, announcements: Some(first) })
+        let host = tokio::spawn(async move {
+            let ended = started.host.supervise(started.ended).await;
+            // The folder is free once everything in it is at rest.
+            drop(lock);
+            ended
+        });
+        Ok(Self { mailbox, ready, stop, host, control, swaps, announcements: Some(started.announcements) })
     }
 
     /// The way to the node.
@@ -268,19 +276,19 @@ impl Daemon {
 
     /// Resolves when the node stops by itself, which it does only if it must.
     pub async fn failed(&mut self) -> CommandError {
-        match (&mut self.task).await {
+        match (&mut self.host).await {
             Ok(Err(error)) => error,
             Ok(Ok(())) => CommandError::bug("the node stopped without a reason"),
-            Err(error) => CommandError::bug(format!("the node's task ended: {error}")),
+            Err(error) => CommandError::bug(format!("the node ended: {error}")),
         }
     }
 
     /// Stops the node in good order: what was accepted is on disk, the socket is gone, the folder is free.
     pub async fn stop(self) -> Result<(), CommandError> {
         self.stop.cancel();
-        let ended = match self.task.await {
+        let ended = match self.host.await {
             Ok(ended) => ended,
-            Err(error) => Err(CommandError::bug(format!("the node's task ended: {error}"))),
+            Err(error) => Err(CommandError::bug(format!("the node ended: {error}"))),
         };
         let _ = self.control.await;
         let _ = self.swaps.await;

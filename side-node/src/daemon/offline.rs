@@ -6,7 +6,8 @@ use side_ledger::Name;
 use side_store::Store as _;
 
 use super::disk::{self, Opened};
-use super::groups::Folder;
+use super::groups::{Folder, GroupAction};
+use super::roll::Mark;
 use super::view::Accepted;
 use crate::api::control::Verb;
 use crate::clock;
@@ -24,13 +25,13 @@ pub fn answer(
     verb: Verb,
 ) -> Result<serde_json::Value, CommandError> {
     if let Verb::Groups { action } = &verb {
-        home.require()?;
-        let _lock = home.lock()?;
-        let key = keys::load(&home.key_file())?.author();
-        return Folder::open(root, home, key)?.obey(action);
+        return act(root, home, action);
     }
     let local = local_names(root.clone());
-    let Opened { mut member, mut store, lock, .. } = disk::open(root, home, group, false, None)?;
+    let mut opened = disk::open(root, home, false, None)?;
+    let membership = opened.folder.memberships().choose(group)?.clone();
+    let mut member = opened.member(&membership)?;
+    let Opened { mut store, folder, lock, .. } = opened;
     let answer = if verb.only_reads() {
         read(&mut member, &verb, Around::default())
     } else {
@@ -45,7 +46,29 @@ pub fn answer(
     };
     store.close().map_err(store_error)?;
     drop(lock);
-    answer
+    let mut answer = answer?;
+    if let (Verb::Status, serde_json::Value::Object(status)) = (&verb, &mut answer) {
+        status.insert("groups".to_owned(), to_json(&folder.briefs())?);
+    }
+    Ok(answer)
+}
+
+/// Does something about a stopped node's groups.
+fn act(root: &Root, home: &NodeHome, action: &GroupAction) -> Result<serde_json::Value, CommandError> {
+    if let GroupAction::Invite(options) = action
+        && !options.no_checkpoint
+    {
+        let mut opened = disk::open(root, home, false, None)?;
+        let membership = opened.folder.memberships().choose(options.group.as_deref())?.clone();
+        let checkpoint = opened.member(&membership)?.checkpoint();
+        let invitee = opened.folder.invite(options, checkpoint);
+        opened.store.close().map_err(store_error)?;
+        return to_json(&invitee?);
+    }
+    home.require()?;
+    let _lock = home.lock()?;
+    let key = keys::load(&home.key_file())?.author();
+    Folder::open(root, home, key)?.obey(action)
 }
 
 /// What names mean on this machine: the registry's nodes. Read when it is asked, since nodes come and go.
@@ -63,6 +86,8 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
     match verb {
         Verb::History { limit } => to_json(&member.history(*limit)),
         Verb::Peers => to_json(&member.peers(around)),
+        Verb::Members => to_json(&member.roll()),
+        Verb::Checkpoint => to_json(&member.checkpoint().map(Mark::from)),
         Verb::Swaps => to_json(&member.swaps()),
         Verb::Status => to_json(&member.status(around)),
         Verb::Blocks { limit } => to_json(&member.blocks(*limit)),

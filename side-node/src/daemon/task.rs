@@ -7,19 +7,20 @@ use std::time::Duration;
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Findings;
 use side_ledger::Position;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::audit;
-use super::disk::{Disk, Opened};
-use super::offline::accepted;
-use super::view::{RelayStatus, Status};
+use super::disk::Disk;
+use super::groups::Folder;
+use super::membership::Membership;
+use super::offline::{accepted, local_names};
+use super::view::RelayStatus;
 use super::{Announcement, Ask};
 use crate::api::control::Verb;
 use crate::clock::Steady;
 use crate::error::CommandError;
-use crate::home::FolderLock;
 use crate::member::{Around, Member, News};
 use crate::net::relay::{self, Relay};
 use crate::net::{Event, LinkId, Outlet, SendError, Transport};
@@ -59,6 +60,19 @@ enum Input {
     Time,
 }
 
+/// What is told about a group to whoever looks at all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Brief {
+    /// The height of the last block.
+    pub(super) height: u64,
+    /// Changes that are applied.
+    pub(super) changes: u64,
+    /// Entries of the history.
+    pub(super) entries: u64,
+    /// Links that stand.
+    pub(super) links: u64,
+}
+
 /// The ways to other nodes that serve one group.
 pub(super) struct Ways {
     /// What all transports of the group have to say.
@@ -72,43 +86,44 @@ pub(super) struct Ways {
 /// The owner of a node's group.
 pub(super) struct Task {
     member: Member,
-    disk: Option<Disk>,
+    /// Shared with the tasks of the node's other groups.
+    disk: Arc<Disk>,
+    folder: Arc<Folder>,
     ways: Ways,
     outlets: BTreeMap<LinkId, Arc<dyn Outlet>>,
     inbox: mpsc::Receiver<Ask>,
     announcements: broadcast::Sender<Announcement>,
+    brief: watch::Sender<Brief>,
     audit: Option<audit::Running>,
     clock: Steady,
     local: LocalNames,
     told_alone: bool,
-    /// Freed when the task ends, after the database was closed.
-    _lock: FolderLock,
 }
 
 impl Task {
     pub(super) fn new(
-        opened: Opened,
+        member: Member,
+        (disk, folder): (Arc<Disk>, Arc<Folder>),
         ways: Ways,
-        local: impl Fn(&str) -> Option<AuthorId> + Send + 'static,
         inbox: mpsc::Receiver<Ask>,
-        announcements: broadcast::Sender<Announcement>,
+        (announcements, brief): (broadcast::Sender<Announcement>, watch::Sender<Brief>),
     ) -> Result<Self, CommandError> {
-        let Opened { member, store, identified, lock, .. } = opened;
+        let local = local_names(folder.root().clone());
         let audit = member.audit().map(audit::Running::start).transpose();
         let audit = audit.map_err(|e| CommandError::io("cannot start a thread", &e))?;
-        let disk = Some(Disk::start(store, identified)?);
         Ok(Self {
             member,
             disk,
+            folder,
             ways,
             outlets: BTreeMap::new(),
             inbox,
             announcements,
+            brief,
             audit,
             clock: Steady::start(),
             local: Box::new(local),
             told_alone: false,
-            _lock: lock,
         })
     }
 
@@ -118,18 +133,9 @@ impl Task {
         self.finish(Round::default()).await
     }
 
-    pub(super) fn status(&mut self) -> Status {
-        let around = around(&self.member, &self.ways, &self.outlets);
-        self.member.status(around)
-    }
-
+    /// Works until `stop`, or until it must stop.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), CommandError> {
-        let ended = self.rounds(&stop).await;
-        stop.cancel();
-        match self.disk.take() {
-            Some(disk) => ended.and(disk.close().await),
-            None => ended,
-        }
+        self.rounds(&stop).await
     }
 
     async fn rounds(&mut self, stop: &CancellationToken) -> Result<(), CommandError> {
@@ -264,18 +270,27 @@ impl Task {
         let now_ms = self.clock.now_ms();
         self.member.tick(now_ms);
         let batch = self.member.take_staged();
-        match &self.disk {
-            Some(disk) => disk.commit(batch).await?,
-            None => return Err(CommandError::bug("the database is closed")),
-        }
+        self.disk.commit(batch).await?;
         self.member.durable();
+        self.tell_brief();
         Ok(())
     }
 
-    /// The node has learnt its own last change: its copy is as good as the latest one.
+    fn tell_brief(&self) {
+        let group = self.member.group();
+        let brief = Brief {
+            height: group.chain().height().0,
+            changes: group.replica().len() as u64,
+            entries: group.ledger().len() as u64,
+            links: self.outlets.len() as u64,
+        };
+        self.brief.send_if_modified(|told| std::mem::replace(told, brief) != brief);
+    }
+
+    /// The node has learnt its own last change in this group: its copy is as good as the latest one here.
     async fn write_again(&mut self) -> Result<(), CommandError> {
-        let disk = self.disk.take().ok_or_else(|| CommandError::bug("the database is closed"))?;
-        self.disk = Some(disk.accept().await?);
+        let groups = self.folder.memberships().iter().map(Membership::group).collect();
+        self.disk.learnt(self.member.genesis().id(), &groups).await?;
         self.member.allow_writing();
         self.member.begin(self.clock.now_ms())?;
         self.commit().await

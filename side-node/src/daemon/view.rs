@@ -7,6 +7,8 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 use side_ledger::Entry;
 
+use super::groups::GroupBrief;
+
 /// Where a transaction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -335,6 +337,9 @@ pub struct Status {
     pub offences: Vec<Offence>,
     /// The ways to other nodes: those that stand, those that are tried, and the last ones that were ended for a fault.
     pub peers: Vec<LinkStatus>,
+    /// All groups of the node, briefly; everything above is about one of them.
+    #[serde(default)]
+    pub groups: Vec<GroupBrief>,
 }
 
 /// A member of the group, as far as it has written.

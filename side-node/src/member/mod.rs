@@ -12,7 +12,7 @@
 //! - [`duties`]: what a node writes without being told to
 //! - [`say`]: what people have it write
 //! - [`watch`]: what becomes of its own transactions
-//! - [`show`]: what it tells about itself
+//! - [`show`], [`roll`]: what it tells about itself
 //!
 //! Rules:
 //! - No clock, socket, file or task: the time comes in as an argument, and whoever holds a member does the rest. A simulation drives it as the daemon does.
@@ -25,6 +25,7 @@ mod blocks;
 mod core;
 mod duties;
 mod link;
+mod roll;
 mod say;
 mod show;
 #[cfg(test)]

@@ -25,6 +25,8 @@ impl Member {
             Verb::History { .. }
             | Verb::Status
             | Verb::Peers
+            | Verb::Members
+            | Verb::Checkpoint
             | Verb::Swaps
             | Verb::Blocks { .. }
             | Verb::Balance

@@ -35,7 +35,7 @@ pub struct Around<'a> {
 
 impl Member {
     /// What a key is called, with the key.
-    fn who(&self, key: &AuthorId) -> Who {
+    pub(super) fn who(&self, key: &AuthorId) -> Who {
         Who { key: key.to_string(), name: self.core.group.ledger().name_of(key) }
     }
 
@@ -188,6 +188,8 @@ impl Member {
             may_seal: self.sealing,
             offences: self.offences(),
             peers,
+            // Whoever runs the group knows of the others.
+            groups: Vec::new(),
         }
     }
 

@@ -1,14 +1,20 @@
 //! Several groups in one folder: what joining, leaving and choosing do, to a stopped node and to a running one.
 
-use side_ledger::Invitation;
+use std::time::{Duration, Instant};
+
+use bft_json_crdt::identity::AuthorId;
+use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Sealing};
+use side_node::api::client;
 use side_node::api::control::Verb;
-use side_node::daemon::groups::{Entered, GroupAction, GroupInfo, GroupList, InviteOptions, Invitee};
-use side_node::daemon::offline;
+use side_node::cli::commands::init::Made;
+use side_node::daemon::groups::{Entered, GroupAction, GroupBrief, GroupInfo, GroupList, InviteOptions, Invitee};
 use side_node::daemon::view::History;
+use side_node::daemon::{Daemon, Mailbox, offline};
 use side_node::error::CommandError;
 use side_node::registry::Registry;
+use side_store::{Batch, OpenOptions, SqliteStore, Store as _};
 
-use crate::support::{TestRoot, notes};
+use crate::support::{NOWHERE, PATIENCE, TestRoot, notes, relay};
 
 /// Does something about the groups of a stopped node.
 fn act<T: serde::de::DeserializeOwned>(test: &TestRoot, name: &str, action: GroupAction) -> Result<T, CommandError> {
@@ -57,7 +63,9 @@ fn what_is_written_in_one_group_is_not_in_the_other() {
     let of_team = history(&test, "node1", Some("team"));
     assert_eq!((of_team.group.as_str(), notes(&of_team)), (team.as_str(), vec!["for team", "more for team"]));
     // Each chain is its own: the first change of both has the number 1.
-    assert!([None, Some("team")].map(|group| history(&test, "node1", group)).iter().all(|it| it.entries[0].seq == 1));
+    assert!(
+        [None, Some("team")].map(|group| history(&test, "node1", group)).iter().all(|it| it.entries[0].entry.seq == 1)
+    );
 }
 
 #[test]
@@ -91,7 +99,7 @@ fn whoever_leaves_and_joins_again_goes_on_where_it_stopped() {
     note(&test, "node1", Some("team"), "after");
     let history = history(&test, "node1", Some("team"));
     assert_eq!(notes(&history), ["before", "after"]);
-    let seqs: Vec<u64> = history.entries.iter().map(|entry| entry.seq).collect();
+    let seqs: Vec<u64> = history.entries.iter().map(|line| line.entry.seq).collect();
     assert_eq!(seqs, [1, 2, 3], "the chain goes on");
 }
 
@@ -133,4 +141,171 @@ fn inits_and_groups_stand_in_the_registry() {
     assert_eq!(groups("node2"), [team]);
     // A further init joins the first group of the root and no other.
     assert_eq!(test.init("node3").group, home);
+}
+
+/// An invitation to a new group that the node founds, with itself as its leader.
+pub(crate) fn founded(made: &Made, name: &str) -> String {
+    let genesis = Genesis::new(GroupSpec {
+        name: name.parse().unwrap(),
+        created_ms: 0,
+        nonce: [7; 32],
+        founders: vec![AuthorId::from_hex(&made.key).unwrap()],
+        admission: Admission::Open,
+        allocation: Default::default(),
+        sealing: Sealing::Leader { interval_ms: 50 },
+        limits: Limits::default(),
+    });
+    Invitation::new(genesis.unwrap(), vec![]).unwrap().to_string()
+}
+
+pub(crate) async fn join_running(daemon: &Daemon, invitation: &str) -> Entered {
+    let action = GroupAction::Join { invitation: invitation.to_owned(), alias: None };
+    daemon.mailbox().groups(action).await.unwrap()
+}
+
+/// Waits until the group's history has exactly these notes, in this order.
+async fn holds(mailbox: &Mailbox, texts: &[&str]) -> History {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let history = mailbox.history(None).await.unwrap();
+        if notes(&history) == texts {
+            return history;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {texts:?}: {history:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The brief of a group in the status of the default one.
+async fn brief(daemon: &Daemon, alias: &str) -> GroupBrief {
+    let status = daemon.mailbox().ask(Verb::Status).await.unwrap();
+    let briefs: Vec<GroupBrief> = serde_json::from_value(status["groups"].clone()).unwrap();
+    briefs.into_iter().find(|brief| brief.alias == alias).expect("the group is listed")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_groups_on_the_same_running_nodes_share_nothing_but_the_disk() {
+    let test = TestRoot::new();
+    let server = relay(&test.folder.path().join("relay"), 0).await;
+    let (made1, made2) = (test.init("node1"), test.init("node2"));
+    let one = test.start("node1", &server.url()).await;
+    let two = test.start("node2", &server.url()).await;
+    // Joined while both run; the leader of the one group is node1, that of the other node2.
+    let invitation = founded(&made2, "team");
+    for daemon in [&one, &two] {
+        let entered = join_running(daemon, &invitation).await;
+        assert!(entered.new && entered.running);
+    }
+    let (team1, team2) = (one.mailbox().of("team").unwrap(), two.mailbox().of("team").unwrap());
+    one.mailbox().note("for side").await.unwrap();
+    team2.note("for team").await.unwrap();
+    team1.note("for team as well").await.unwrap();
+    let side = [holds(one.mailbox(), &["for side"]).await, holds(two.mailbox(), &["for side"]).await];
+    for history in &side {
+        assert_eq!(history.group, made1.group);
+    }
+    let both = async || {
+        let (a, b) = (team1.history(None).await.unwrap(), team2.history(None).await.unwrap());
+        (notes(&a).len() == 2 && a.digest == b.digest).then_some(a)
+    };
+    let team = loop {
+        if let Some(history) = both().await {
+            break history;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(notes(&team).iter().all(|note| note.starts_with("for team")));
+    assert_ne!(team.group, made1.group);
+    // Both groups make blocks, each with its own leader.
+    for (daemon, alias) in [(&one, "side"), (&two, "team")] {
+        let deadline = Instant::now() + PATIENCE;
+        while brief(daemon, alias).await.height.is_none_or(|height| height == 0) {
+            assert!(Instant::now() < deadline, "no block in {alias}: {:?}", brief(daemon, alias).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // After a restart both are there again, without a word.
+    one.stop().await.unwrap();
+    let one = test.start("node1", &server.url()).await;
+    assert_eq!(notes(&one.mailbox().of("team").unwrap().history(None).await.unwrap()).len(), 2);
+    one.stop().await.unwrap();
+    two.stop().await.unwrap();
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_left_works_no_more_and_goes_on_when_it_is_joined_again() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let node = test.start("node1", NOWHERE).await;
+    let invitation = founded(&made, "team");
+    join_running(&node, &invitation).await;
+    let team = node.mailbox().of("team").unwrap();
+    team.note("before").await.unwrap();
+    let left: GroupInfo = node.mailbox().groups(GroupAction::Leave { group: "team".into() }).await.unwrap();
+    assert_eq!(left.alias, "team");
+    assert!(team.note("meanwhile").await.unwrap_err().message().contains("does not run this group"));
+    assert!(node.mailbox().of("team").is_err());
+    node.mailbox().note("side goes on").await.unwrap();
+    assert!(join_running(&node, &invitation).await.new);
+    let team = node.mailbox().of("team").unwrap();
+    team.note("after").await.unwrap();
+    let history = holds(&team, &["before", "after"]).await;
+    // The name and two notes on one chain.
+    assert_eq!(history.entries.iter().map(|line| line.entry.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_fails_stops_no_other() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let invitation = founded(&made, "team");
+    join(&test, "node1", &invitation);
+    note(&test, "node1", Some("team"), "in good order");
+    // A record that no build of ours has written.
+    let group = invitation.parse::<Invitation>().unwrap().group();
+    let mut store = SqliteStore::open(test.root.node("node1").database_file(), &OpenOptions::default()).unwrap();
+    store.commit(&Batch::new().seal(group, b"nonsense".to_vec().into())).unwrap();
+    store.close().unwrap();
+
+    let node = test.start("node1", NOWHERE).await;
+    node.mailbox().note("side works").await.unwrap();
+    let brief = brief(&node, "team").await;
+    assert!(!brief.running && brief.problem.as_ref().is_some_and(|why| why.contains("damaged")), "{brief:?}");
+    let error = node.mailbox().of("team").unwrap().note("no").await.unwrap_err();
+    assert!(error.message().contains("does not run: the database is damaged"), "{error}");
+    node.stop().await.unwrap();
+    // Where it is the only one, the node says so and does not start.
+    let _: GroupInfo = act(&test, "node1", GroupAction::Use { group: "team".into() }).unwrap();
+    let _: GroupInfo = act(&test, "node1", GroupAction::Leave { group: "side".into() }).unwrap();
+    let error = Daemon::start(test.config("node1", NOWHERE)).await.unwrap_err();
+    assert!(error.message().contains("damaged"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_name_their_group_on_the_control_socket() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let node = test.start("node1", NOWHERE).await;
+    join_running(&node, &founded(&made, "team")).await;
+    let home = test.root.node("node1");
+    let asking = move || {
+        let note = |group, text: &str| {
+            client::ask::<serde_json::Value>(&home, group, Verb::Note { text: text.into() }).unwrap().unwrap()
+        };
+        note(None, "one");
+        note(Some("team"), "two");
+        let history = |group| client::ask::<History>(&home, group, Verb::History { limit: None }).unwrap().unwrap();
+        assert_eq!(notes(&history(None)), ["one"]);
+        assert_eq!(notes(&history(Some("team"))), ["two"]);
+        let error = client::ask::<History>(&home, Some("tema"), Verb::Status).unwrap_err();
+        assert!(error.message().contains("no group \"tema\"") && error.next_step().unwrap().contains("team ("));
+        // Another default takes effect at once.
+        let action = GroupAction::Use { group: "team".into() };
+        client::ask::<GroupInfo>(&home, None, Verb::Groups { action }).unwrap().unwrap();
+        assert_eq!(notes(&history(None)), ["two"]);
+    };
+    tokio::task::spawn_blocking(asking).await.unwrap();
+    node.stop().await.unwrap();
 }

@@ -3,8 +3,11 @@
 use std::fs;
 
 use side_node::api::control::Verb;
+use side_node::daemon::groups::{GroupAction, GroupInfo};
 use side_node::daemon::{Daemon, DaemonConfig, offline};
+use side_watcher::server::{Config, Server};
 
+use crate::groups::{founded, join_running};
 use crate::support::{
     NOWHERE, TestRoot, copy_folder, history, notes, relay, until, until_agreed, until_in_sync, until_notes,
 };
@@ -89,6 +92,66 @@ async fn who_insists_writes_and_is_convicted_if_wrong() {
     assert_eq!(status.equivocators[0].name.as_deref(), Some("node1"));
     until_agreed(&honest, &node).await;
     honest.stop().await.unwrap();
+    node.stop().await.unwrap();
+    server.shutdown().await.unwrap();
+}
+
+/// What a node has forgotten of one group it does not learn from the members of another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_node_writes_again_in_the_groups_where_it_has_learnt_its_own_tip() {
+    let test = TestRoot::new();
+    let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::local(test.folder.path().join("relay")) };
+    // It takes the first group, and has no room for the second one.
+    config.limits.max_groups = 1;
+    let server = Server::start(config).await.unwrap();
+    let made = test.init("node1");
+    let node = test.start("node1", &server.url()).await;
+    until_in_sync(&node).await;
+    let invitation = founded(&made, "team");
+    join_running(&node, &invitation).await;
+    node.mailbox().of("team").unwrap().note("in the backup").await.unwrap();
+    node.stop().await.unwrap();
+    let (home, backup) = (test.root.node("node1"), test.folder.path().join("backup"));
+    copy_folder(home.path(), &backup);
+    let node = test.start("node1", &server.url()).await;
+    node.mailbox().note("after the backup").await.unwrap();
+    node.mailbox().of("team").unwrap().note("after the backup").await.unwrap();
+    until_in_sync(&node).await;
+    node.stop().await.unwrap();
+    fs::remove_dir_all(home.path()).unwrap();
+    copy_folder(&backup, home.path());
+
+    let node = test.start("node1", &server.url()).await;
+    until(&node, "it can be written", |status| status.read_only.is_none()).await;
+    node.mailbox().note("and on").await.unwrap();
+    let refused = node.mailbox().of("team").unwrap().note("no").await.unwrap_err();
+    assert!(refused.message().contains("nothing can be written"), "{refused}");
+    node.stop().await.unwrap();
+    // At the next start it learns again, and only where it can; leaving and joining again is no way around it.
+    let node = test.start("node1", &server.url()).await;
+    until(&node, "it can be written", |status| status.read_only.is_none()).await;
+    node.mailbox().groups::<GroupInfo>(GroupAction::Leave { group: "team".into() }).await.unwrap();
+    join_running(&node, &invitation).await;
+    assert!(node.mailbox().of("team").unwrap().note("no").await.is_err());
+    // Nor is it when everything else is settled meanwhile.
+    node.mailbox().groups::<GroupInfo>(GroupAction::Leave { group: "team".into() }).await.unwrap();
+    node.stop().await.unwrap();
+    let node = test.start("node1", &server.url()).await;
+    until(&node, "it can be written", |status| status.read_only.is_none()).await;
+    node.stop().await.unwrap();
+    let node = test.start("node1", NOWHERE).await;
+    node.mailbox().note("the database is known as the latest copy").await.unwrap();
+    join_running(&node, &invitation).await;
+    let refused = node.mailbox().of("team").unwrap().note("no").await.unwrap_err();
+    assert!(refused.message().contains("this group was left before"), "{refused}");
+    node.stop().await.unwrap();
+    // Its owner may insist.
+    let config = DaemonConfig { trust_this_copy: true, ..test.config("node1", NOWHERE) };
+    let node = Daemon::start(config).await.unwrap();
+    node.mailbox().of("team").unwrap().note("by its owner's word").await.unwrap();
+    node.stop().await.unwrap();
+    let node = test.start("node1", NOWHERE).await;
+    node.mailbox().of("team").unwrap().note("and it stays so").await.unwrap();
     node.stop().await.unwrap();
     server.shutdown().await.unwrap();
 }

@@ -13,7 +13,7 @@ use side_node::home::Root;
 use side_watcher::server::{Config, Server};
 
 /// The longest wait for anything in these tests: far beyond what a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// An address at which nobody listens: the discard port of this machine.
 pub(crate) const NOWHERE: &str = "ws://127.0.0.1:9";
 

@@ -4,13 +4,16 @@ use clap::Args;
 use side_ledger::Name;
 
 use crate::api::control::Verb;
-use crate::cli::Globals;
-use crate::daemon::view::Peers;
+use crate::cli::commands::ask;
+use crate::cli::{Globals, GroupArgs};
+use crate::daemon::roll::Roll;
 use crate::error::CommandError;
-use crate::output;
 
 /// Arguments of `group members`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Who has written to the group, founded it, votes in it, seals it or owns something of its unit, after its last block; then the votes that have not decided yet.
+Members of a closed group come and go by the voters' vote: side-node vote NODE member KEY in|out")]
 pub struct MembersArgs {
     /// The node
     pub node: Name,
@@ -20,7 +23,6 @@ pub struct MembersArgs {
 
 /// Runs `group members`.
 pub fn run(globals: &Globals, args: MembersArgs) -> Result<(), CommandError> {
-    let group = crate::cli::GroupArgs { group: args.group };
-    let peers: Peers = crate::cli::commands::ask(globals, &args.node, &group, Verb::Peers)?;
-    globals.output().result(&peers, || output::peers(&peers))
+    let roll: Roll = ask(globals, &args.node, &GroupArgs { group: args.group }, Verb::Members)?;
+    globals.output().result(&roll, || roll.text())
 }
