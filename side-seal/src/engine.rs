@@ -7,6 +7,7 @@ use side_ledger::group::Group;
 use side_ledger::transaction::SealersVote;
 
 use crate::bft::Bft;
+use crate::bft::certificate::Certificate;
 use crate::bft::evidence::Offence;
 use crate::bft::request::Request;
 use crate::bft::seat::Seat;
@@ -209,6 +210,14 @@ impl Engine {
         match self {
             Self::Leader(_) => None,
             Self::Bft(bft) => bft.seat(group),
+        }
+    }
+
+    /// The certificate of the highest view of the present epoch, for simplex to begin with.
+    pub fn latest(&self) -> Option<&Certificate> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Bft(bft) => bft.latest(),
         }
     }
 

@@ -3,9 +3,10 @@
 use bft_json_crdt::encoding::DecodeError;
 use commonware_codec::{Copying, Decode as _, Encode as _};
 use commonware_consensus::simplex::scheme::{Namespace, ed25519::Scheme};
-use commonware_consensus::simplex::types::Finalization;
+use commonware_consensus::simplex::types::{Certificate as SimplexCertificate, Finalization};
 use commonware_cryptography::sha256::Digest;
 use commonware_cryptography::{Verifier as _, certificate::Signers};
+use commonware_runtime::IoBuf;
 use commonware_utils::ordered::Quorum as _;
 use commonware_utils::{Participant, Widen as _};
 use side_ledger::block::{BlockId, Epoch};
@@ -41,6 +42,16 @@ impl Certificate {
     /// How many sealers signed it.
     pub fn signers(&self) -> usize {
         self.0.certificate.signers.count()
+    }
+
+    /// What simplex made.
+    pub(super) fn into_inner(self) -> Finalization<Scheme, Digest> {
+        self.0
+    }
+
+    /// The message by which sealers tell one another.
+    pub(super) fn encode_for_simplex(&self) -> IoBuf {
+        IoBuf::from(SimplexCertificate::<Scheme, Digest>::Finalization(self.0.clone()).encode().to_vec())
     }
 
     /// The bytes, as simplex encodes them.

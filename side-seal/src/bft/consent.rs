@@ -22,7 +22,9 @@ use crate::effect::{Effect, Event, Record, Refusal};
 use crate::message::Message;
 
 /// How long a leader waits for something new before it names the parent again, in ms. It lies below the time after which the others give the view up.
-pub const IDLE_MS: u64 = 2_000;
+pub const IDLE_MS: u64 = 1_500;
+/// How long a leader waits with its first proposal of an epoch, in ms: a vote that comes before the others have begun is lost, and with it the term.
+pub const START_MS: u64 = 500;
 /// For how long something may be new without a leader's sealing it, in ms, beside the interval: the others vote against it then.
 pub const PATIENCE_MS: u64 = 10_000;
 /// How far a block's time may lie ahead of the clock of whoever votes for it, in ms.
@@ -73,6 +75,9 @@ impl Bft {
         let ask_ms = self.now_ms.saturating_add(ASK_AFTER_MS);
         match request {
             Request::Propose { ticket, epoch, parent } => {
+                if self.begun.is_none_or(|(begun, _)| begun != epoch) {
+                    self.begun = Some((epoch, self.now_ms.saturating_add(START_MS)));
+                }
                 self.proposing = Some(Proposing { ticket, epoch, parent, since_ms: self.now_ms, ask_ms, tried: None });
             }
             Request::Verify { ticket, epoch, parent, block } => {
@@ -158,9 +163,10 @@ impl Bft {
         Effect::Ask(Message::Ask { want, have: self.locator() })
     }
 
-    /// When the interval has passed.
+    /// When the interval has passed, and the others have begun.
     fn due_ms(&self, group: &Group) -> u64 {
-        self.paced_ms.map_or(0, |last| last.saturating_add(group.chain().governance().interval_ms))
+        let due = self.paced_ms.map_or(0, |last| last.saturating_add(group.chain().governance().interval_ms));
+        due.max(self.begun.map_or(0, |(_, start)| start))
     }
 
     /// When the least time between two votes for new blocks has passed.

@@ -30,10 +30,13 @@ impl Bft {
         }
         self.advance(group, effects);
         let (seat, _) = self.next(group);
-        // An idle view finalizes the last block again.
-        let known = |id| self.heights.contains_key(&id) || id == BlockId::origin(group.id());
-        if self.halted || known(certificate.block()) || certificate.epoch() < seat.epoch {
+        if self.halted || certificate.epoch() < seat.epoch {
             return Ok(());
+        }
+        let known = |id| self.heights.contains_key(&id) || id == BlockId::origin(group.id());
+        if known(certificate.block()) {
+            // An idle view finalizes the last block again.
+            return if self.is_latest(&seat, &certificate) { self.take_latest(&seat, certificate) } else { Ok(()) };
         }
         if certificate.epoch() > seat.epoch {
             // Who sealed there follows from blocks that are not here. Whoever sent it has them.
@@ -44,11 +47,27 @@ impl Bft {
         if !certificate.check(&seat) {
             return Err(Refusal::Certificate);
         }
+        if self.is_latest(&seat, &certificate) {
+            self.latest = Some(certificate.clone());
+        }
         let refused = self.finalize(group, blocks, certificate, effects);
         if refused == Err(Refusal::Contradiction) {
             self.halted = true;
         }
         refused
+    }
+
+    fn is_latest(&self, seat: &Seat, certificate: &Certificate) -> bool {
+        let of = |certificate: &Certificate| (certificate.epoch(), certificate.view());
+        certificate.epoch() == seat.epoch && self.latest.as_ref().is_none_or(|latest| of(latest) < of(certificate))
+    }
+
+    fn take_latest(&mut self, seat: &Seat, certificate: Certificate) -> Result<(), Refusal> {
+        if !certificate.check(seat) {
+            return Err(Refusal::Certificate);
+        }
+        self.latest = Some(certificate);
+        Ok(())
     }
 
     /// A block of the present epoch is final.
@@ -165,6 +184,10 @@ impl Bft {
             self.blocks.push((id, block));
         }
         let height = self.blocks.len() as u64;
+        let of = |certificate: &Certificate| (certificate.epoch(), certificate.view());
+        if self.latest.as_ref().is_none_or(|latest| of(latest) < of(&certificate)) {
+            self.latest = Some(certificate.clone());
+        }
         self.certificates.insert(height, certificate);
         self.pool.prune(height);
     }

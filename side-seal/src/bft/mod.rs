@@ -37,12 +37,13 @@ use side_ledger::group::Group;
 use side_ledger::transaction::{HeldBlock, SealersVote};
 
 use self::certificate::Certificate;
-pub use self::consent::{ASK_AFTER_MS, IDLE_MS, MAX_AHEAD_MS, MAX_QUESTIONS, PATIENCE_MS};
+pub use self::consent::{ASK_AFTER_MS, IDLE_MS, MAX_AHEAD_MS, MAX_QUESTIONS, PATIENCE_MS, START_MS};
 use self::consent::{Judging, Proposing};
 use self::evidence::Evidence;
 pub use self::follow::ASK_AGAIN_MS;
 pub use self::pool::MAX_PROPOSALS;
 use self::pool::Pool;
+use self::request::Reply;
 use self::run::{FinalRun, MAX_RUN};
 use self::seat::{MAX_EPOCH_STEP, Seat};
 use crate::effect::{Effect, Event, Guilt, Office, Record, Refusal, VoteError};
@@ -66,6 +67,8 @@ pub struct Bft {
     heights: HashMap<BlockId, u64>,
     /// By height. The last final block has one, and so has the last of each epoch.
     certificates: BTreeMap<u64, Certificate>,
+    /// The one of the highest view of the present epoch: idle views finalize the last block again.
+    latest: Option<Certificate>,
     /// Final blocks that wait for changes.
     ready: Option<FinalRun>,
     /// Of a final block that is not here, or whose ancestors are not.
@@ -86,6 +89,8 @@ pub struct Bft {
     close_since_ms: Option<u64>,
     /// When the last ask for a missing final block went out.
     asked_ms: Option<u64>,
+    /// The epoch in which this node was last asked to propose, and when it may for the first time.
+    begun: Option<(Epoch, u64)>,
     /// The clock, as it was told last.
     now_ms: u64,
     /// The seat of the next block and the switch that it brings, beside the block that it follows: finding them costs a look at all votes.
@@ -102,6 +107,7 @@ impl Bft {
             blocks: Vec::new(),
             heights: HashMap::new(),
             certificates: BTreeMap::new(),
+            latest: None,
             ready: None,
             wanted: None,
             sought: None,
@@ -114,6 +120,7 @@ impl Bft {
             pending_since_ms: None,
             close_since_ms: None,
             asked_ms: None,
+            begun: None,
             now_ms: 0,
             next: None,
         }
@@ -167,7 +174,13 @@ impl Bft {
         let heard = match message {
             Message::Final(run) => {
                 let (blocks, certificate) = run.into_parts();
-                self.hear_final(group, blocks, certificate, &mut effects)
+                let before = self.latest.as_ref().map(|latest| (latest.epoch(), latest.view()));
+                let heard = self.hear_final(group, blocks, certificate, &mut effects);
+                // Its own simplex may lag behind the others'.
+                let news = self.latest.as_ref().filter(|latest| Some((latest.epoch(), latest.view())) > before);
+                let news = news.filter(|_| self.seat(group).is_some());
+                effects.extend(news.map(|latest| Effect::Reply(Reply::Final(latest.clone()))));
+                heard
             }
             Message::Proposal(proposal) => {
                 self.hear_proposal(group, proposal);
@@ -202,7 +215,11 @@ impl Bft {
     /// What a node that has just connected is told.
     pub fn greet(&self) -> Vec<Message> {
         let tip = self.blocks.last().zip(self.certificates.values().next_back());
-        let tip = tip.and_then(|((_, block), certificate)| FinalRun::new(vec![block.clone()], certificate.clone()));
+        let run = |block: &Block, certificate: &Certificate| FinalRun::new(vec![block.clone()], certificate.clone());
+        let tip = tip.and_then(|((_, block), first)| {
+            let latest = self.latest.as_ref().and_then(|latest| run(block, latest));
+            latest.or_else(|| run(block, first))
+        });
         let proposals = self.pool.good().into_iter().cloned().map(Message::Proposal);
         let evidence = self.evidence.values().map(|(found, _)| Message::Evidence(found.clone()));
         tip.map(Message::Final).into_iter().chain(proposals).chain(evidence).collect()
@@ -250,6 +267,11 @@ impl Bft {
     pub fn block(&self, id: &BlockId) -> Option<&Block> {
         let last = self.heights.get(id).map(|height| &self.blocks[*height as usize - 1].1);
         last.or_else(|| self.pool.get(id).map(|candidate| candidate.proposal.block()))
+    }
+
+    /// The certificate of the highest view of the present epoch, for simplex to begin with.
+    pub fn latest(&self) -> Option<&Certificate> {
+        self.latest.as_ref()
     }
 
     /// Who seals and who decides about it.

@@ -44,10 +44,12 @@ pub enum Request {
 }
 
 /// The answer to a [`Request`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The block to propose.
     Propose(Ticket, BlockId),
     /// Whether to vote for the block.
     Verify(Ticket, bool),
+    /// Nobody asked: another sealer has shown that this is final, and simplex may go on from there.
+    Final(Certificate),
 }

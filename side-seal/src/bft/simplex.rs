@@ -10,7 +10,8 @@
 //! others are connected: a stable leader that is not heard loses its whole term.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,12 +27,13 @@ use commonware_consensus::{Automaton, CertifiableAutomaton, Relay, Reporter};
 use commonware_cryptography::Sha256;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_cryptography::sha256::Digest;
-use commonware_p2p::{Blocker, Receiver, Sender};
+use commonware_p2p::{Blocker, Message, Receiver, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
+use commonware_runtime::{Clock, Handle, IoBuf, Metrics, Spawner, Storage};
 use commonware_utils::channel::{mpsc, oneshot};
 use commonware_utils::{NZDuration, NZU16, NZUsize};
+use futures_util::future::{Either, select};
 use rand_core::CryptoRng;
 use side_ledger::block::{BlockId, Epoch};
 
@@ -39,22 +41,24 @@ use super::IDLE_MS;
 use super::certificate::Certificate;
 use super::evidence::Evidence;
 use super::request::{Reply, Request, Ticket};
-use super::seat::Seat;
+use super::seat::{Seat, public_key};
 
 /// How long the others wait for a leader's proposal before they give its view up: the idle wait of an honest leader, and what a message may take.
-pub const LEADER_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 1_500);
+pub const LEADER_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 1_000);
 /// How long they wait for a view's notarization: the proposal may have to wait for changes that are on their way.
-pub const CERTIFICATION_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 3_000);
+pub const CERTIFICATION_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 2_500);
 /// After how long in a view that has been given up they say so again.
-pub const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
+pub const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how long a sealer that was not heard while the others were is passed over at once.
-pub const SKIP_TIMEOUT: Duration = Duration::from_secs(8);
+pub const SKIP_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a stable leader's view may stay without finality before its term is given up.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// How many views behind the last final one votes are kept: late ones still count as evidence.
 const RETENTION: ViewDelta = ViewDelta::new(64);
 /// Most messages in each of simplex' own queues.
 const MAILBOX: usize = 256;
+/// Most certificates that wait for simplex: only the latest counts.
+const FEED: usize = 16;
 /// Bytes of its journal that are read and written at once.
 const JOURNAL_BUFFER: usize = 1 << 16;
 
@@ -64,6 +68,8 @@ struct Waiting {
     last: u64,
     proposals: HashMap<Ticket, oneshot::Sender<Digest>>,
     verdicts: HashMap<Ticket, oneshot::Sender<bool>>,
+    /// Where the simplex that runs now takes certificates.
+    certificates: Option<(Epoch, mpsc::Sender<IoBuf>)>,
 }
 
 /// The line between the agreement and the member of one group. Cloning costs a counter; the epochs of a group share one.
@@ -91,6 +97,12 @@ impl Line {
             Reply::Verify(ticket, verdict) => {
                 let waiter = self.waiting().verdicts.remove(&ticket);
                 waiter.map(|waiter| waiter.send(verdict));
+            }
+            Reply::Final(certificate) => {
+                let waiting = self.waiting();
+                let running = waiting.certificates.as_ref().filter(|(epoch, _)| *epoch == certificate.epoch());
+                // One that does not fit any more is followed by later ones.
+                running.map(|(_, feed)| feed.try_send(certificate.encode_for_simplex()));
             }
         }
     }
@@ -127,6 +139,33 @@ impl Line {
 
     fn tell(&self, request: Request) -> Feedback {
         if self.requests.send(request).is_ok() { Feedback::Ok } else { Feedback::Closed }
+    }
+}
+
+/// Certificates from the network, and those that the member has learnt by other ways, as if one of the other sealers had sent them.
+#[derive(Debug)]
+struct Spliced<R> {
+    network: R,
+    learnt: mpsc::Receiver<IoBuf>,
+    from: PublicKey,
+}
+
+impl<R: Receiver<PublicKey = PublicKey>> Receiver for Spliced<R> {
+    type Error = R::Error;
+    type PublicKey = PublicKey;
+
+    async fn recv(&mut self) -> Result<Message<PublicKey>, R::Error> {
+        let (network, learnt) = (pin!(self.network.recv()), pin!(self.learnt.recv()));
+        match select(learnt, network).await {
+            Either::Left((Some(certificate), _)) => Ok((self.from.clone(), certificate)),
+            // The line is gone: nothing more is learnt.
+            Either::Left((None, network)) => network.await,
+            Either::Right((message, _)) => message,
+        }
+    }
+
+    fn capacity(&self) -> NonZeroUsize {
+        self.network.capacity()
     }
 }
 
@@ -197,6 +236,8 @@ pub struct Setup<'a> {
     pub term: u64,
     /// The [`partition`] for its votes.
     pub journal: String,
+    /// The latest certificate that the member has, if it is of the epoch.
+    pub latest: Option<Certificate>,
     /// The line to the member.
     pub line: Line,
 }
@@ -216,7 +257,13 @@ where
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
-    let Setup { seat, keypair, term, journal, line } = setup;
+    let Setup { seat, keypair, term, journal, latest, line } = setup;
+    let (feed, learnt) = mpsc::channel(FEED);
+    line.waiting().certificates = Some((seat.epoch, feed));
+    let me = public_key(&keypair.author());
+    let from = seat.participants()?.into_iter().find(|key| Some(key) != me.as_ref())?;
+    let certificates = (certificates.0, Spliced { network: certificates.1, learnt, from });
+    let latest = latest.filter(|latest| latest.check(seat));
     let voice = Voice { line, epoch: seat.epoch };
     let config = Config {
         scheme: seat.signer(keypair)?,
@@ -230,7 +277,7 @@ where
         partition: journal,
         mailbox_size: NZUsize!(MAILBOX),
         epoch: SimplexEpoch::new(seat.epoch.0),
-        floor: Floor::Genesis(Digest(seat.floor.0)),
+        floor: latest.map_or(Floor::Genesis(Digest(seat.floor.0)), |latest| Floor::Finalized(latest.into_inner())),
         replay_buffer: NZUsize!(JOURNAL_BUFFER),
         write_buffer: NZUsize!(JOURNAL_BUFFER),
         page_cache: CacheRef::new(NZU16!(4096), NZUsize!(64)),

@@ -13,10 +13,10 @@ use side_ledger::block::BlockId;
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::transaction::Transaction;
-use side_seal::bft::IDLE_MS;
 use side_seal::bft::certificate::Certificate;
 use side_seal::bft::request::{Reply, Request, Ticket};
 use side_seal::bft::seat::Seat;
+use side_seal::bft::{IDLE_MS, START_MS};
 use side_seal::effect::Refusal;
 use side_seal::{Bft, Effect, Message, Record};
 
@@ -110,6 +110,13 @@ impl Member {
         self.request(Request::Propose { ticket: Ticket(self.tickets), epoch, parent }).0
     }
 
+    /// The same once the time to begin has passed.
+    pub(super) fn lead_now(&mut self, parent: BlockId) -> Vec<Effect> {
+        let mut effects = self.lead(parent);
+        effects.extend(self.later(START_MS));
+        effects
+    }
+
     /// Its simplex asks whether to vote.
     pub(super) fn judge(&mut self, parent: BlockId, block: BlockId) -> Vec<Effect> {
         self.tickets += 1;
@@ -197,7 +204,11 @@ pub(super) fn agree_on(members: &mut [Member]) -> BlockId {
     share(members);
     members.iter_mut().for_each(|member| drop(member.later(INTERVAL_MS)));
     let parent = members[0].tip();
-    let effects = members[0].lead(parent);
+    let mut effects = members[0].lead(parent);
+    if proposed(&effects).is_empty() {
+        let more: Vec<_> = members.iter_mut().map(|member| member.later(START_MS)).collect();
+        effects.extend(more.into_iter().flatten());
+    }
     let (block, messages) = (proposed(&effects)[0], told(&effects));
     for member in &mut members[1..] {
         messages.iter().for_each(|message| drop(member.hear(message.clone())));

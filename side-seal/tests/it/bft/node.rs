@@ -362,7 +362,8 @@ impl Node {
         let (context, term) = (self.context.child("simplex"), lock(&self.shared).plan.term);
         // All share one disk here.
         let journal = format!("{}-{}", simplex::partition(&seat), self.number);
-        let setup = Setup { seat: &seat, keypair: &self.keypair, term, journal, line: self.line.clone() };
+        let (latest, line) = (self.bft.latest().cloned(), self.line.clone());
+        let setup = Setup { seat: &seat, keypair: &self.keypair, term, journal, latest, line };
         let handle = simplex::start(context, setup, control, channels);
         self.running = Some((seat.epoch, handle.unwrap()));
     }

@@ -11,16 +11,26 @@
 //!   speaks before the others hear it loses its term, and without a quorum nothing is missed.
 //! - It ends when the member's seat is another one, and with the sealer.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use bft_json_crdt::encoding::Write as _;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use commonware_utils::channel::mpsc;
 use side_ledger::genesis::{Genesis, Sealing};
 use side_ledger::governance::two_thirds;
+use side_seal::bft::certificate::Certificate;
 use side_seal::bft::request::{Reply, Request};
 use side_seal::bft::seat::Seat;
 use side_seal::bft::simplex::{self, Line, Setup};
 
+use crate::member::Member;
 use crate::net::p2p::{Engine, EngineError, EngineHandle, P2p, lane};
+
+/// What direct connections are called ([`crate::net::Peer::transport`]).
+const DIRECT: &str = "direct";
 
 /// A node's part in the agreement of one group.
 pub struct Sealer {
@@ -59,19 +69,19 @@ impl Sealer {
         self.line.reply(reply);
     }
 
-    /// Runs simplex for this seat and no other. `connected` are the members whom direct connections reach.
-    pub fn take_seat<'a>(&mut self, seat: Option<Seat>, connected: impl IntoIterator<Item = &'a AuthorId>) {
+    /// Runs simplex for the member's seat and no other.
+    pub fn take_seat(&mut self, member: &Member) {
+        let seat = member.seat();
         if self.running.as_ref().map(|(running, _)| running) == seat.as_ref() {
             return;
         }
         self.running = None;
         let Some(seat) = seat else { return };
-        let mut there: Vec<&AuthorId> = connected.into_iter().collect();
-        there.sort_unstable();
-        there.dedup();
-        let others = there.into_iter().filter(|key| seat.sealers.binary_search(key).is_ok()).count();
-        if others + 1 >= two_thirds(seat.sealers.len()) {
-            self.running = Some((seat.clone(), self.start(seat)));
+        let direct = member.links().filter(|(_, peer)| peer.transport == DIRECT).map(|(_, peer)| peer.key);
+        let others: BTreeSet<AuthorId> = direct.filter(|key| seat.sealers.binary_search(key).is_ok()).collect();
+        if others.len() + 1 >= two_thirds(seat.sealers.len()) {
+            let latest = member.engine().latest().cloned();
+            self.running = Some((seat.clone(), self.start(seat, latest)));
         }
     }
 
@@ -80,12 +90,13 @@ impl Sealer {
         self.running.is_some()
     }
 
-    fn start(&self, seat: Seat) -> EngineHandle {
+    fn start(&self, seat: Seat, latest: Option<Certificate>) -> EngineHandle {
         tracing::info!(epoch = seat.epoch.0, sealers = seat.sealers.len(), "takes part in sealing");
         let (keypair, term, line) = (self.keypair.clone(), self.term, self.line.clone());
+        let part = Part { seat: seat.clone(), keypair: keypair.clone(), term, latest, line };
         let others = seat.sealers.iter().filter(|key| **key != keypair.author()).copied().collect();
         let number = lane(&seat.group, &name(&seat));
-        self.network.run_engine(number, others, move |engine| run(engine, seat, keypair, term, line))
+        self.network.run_engine(number, others, move |engine| run(engine, part))
     }
 }
 
@@ -98,14 +109,24 @@ fn name(seat: &Seat) -> Vec<u8> {
     out
 }
 
-async fn run(engine: Result<Engine, EngineError>, seat: Seat, keypair: Keypair, term: u64, line: Line) {
+/// What simplex is started with, on its way to the network thread.
+struct Part {
+    seat: Seat,
+    keypair: Keypair,
+    term: u64,
+    latest: Option<Certificate>,
+    line: Line,
+}
+
+async fn run(engine: Result<Engine, EngineError>, part: Part) {
+    let Part { seat, keypair, term, latest, line } = part;
     let engine = match engine {
         Ok(engine) => engine,
         Err(error) => return tracing::warn!(%error, epoch = seat.epoch.0, "cannot take part in sealing"),
     };
     let Engine { context, votes, certificates, resolver, blocker } = engine;
     let journal = simplex::partition(&seat);
-    let setup = Setup { seat: &seat, keypair: &keypair, term, journal, line };
+    let setup = Setup { seat: &seat, keypair: &keypair, term, journal, latest, line };
     let Some(handle) = simplex::start(context, setup, blocker, [votes, certificates, resolver]) else { return };
     if let Err(error) = handle.await {
         tracing::error!(%error, epoch = seat.epoch.0, "the agreement ended by itself");
