@@ -11,7 +11,8 @@ use side_ledger::Entry;
 
 use crate::daemon::groups::GroupBrief;
 use crate::daemon::view::{
-    Accepted, Balances, BlockLine, Blocks, History, Line, LinkStatus, Peers, RelayStatus, Stage, Standing, Status, Who,
+    Accepted, Balances, BlockLine, Blocks, Document, History, Line, LinkStatus, Peers, RelayStatus, Stage, Standing,
+    Status, Who,
 };
 use crate::error::CommandError;
 
@@ -301,6 +302,15 @@ pub fn status(status: &Status) -> String {
     }
     if status.incomplete {
         line("incomplete", "some changes wait for others that have not come yet".to_owned());
+    }
+    if status.document == Document::Incomplete {
+        let far = status.backfill.map_or("the state is asked for".to_owned(), |backfill| {
+            format!(
+                "{} of {} changes are here; the state shown is what the others vouch for",
+                backfill.have, backfill.want
+            )
+        });
+        line("document", format!("incomplete: {far}"));
     }
     if let Some(reason) = &status.read_only {
         line("read-only", reason.clone());

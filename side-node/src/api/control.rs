@@ -90,6 +90,14 @@ pub enum Verb {
     },
     /// Who owns what; answered with [`crate::daemon::view::Balances`].
     Balance,
+    /// Prove what became of a transaction; answered with [`crate::daemon::view::Proven`].
+    Proof {
+        /// The id of its change, or the beginning of it; its place in the history does as well.
+        transaction: String,
+        /// The height of a block that whoever checks it trusts; the genesis if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+    },
     /// Do something about the groups that the node belongs to.
     Groups {
         /// What.
@@ -108,7 +116,8 @@ impl Verb {
             | Self::Checkpoint
             | Self::Swaps
             | Self::Blocks { .. }
-            | Self::Balance => true,
+            | Self::Balance
+            | Self::Proof { .. } => true,
             Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } => false,
             Self::Groups { action } => action.only_reads(),
         }

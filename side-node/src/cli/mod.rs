@@ -128,6 +128,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
+    /// Print a proof of what became of a transaction
+    Proof(commands::proof::ProofArgs),
     /// Check a proof of a transaction: takes no node, no store and no network
     Verify(commands::verify::VerifyArgs),
     /// The Bitcoin wallet: addresses, balance, payments
@@ -174,6 +176,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
+        Command::Proof(args) => commands::proof::run(&cli.globals, args),
         Command::Verify(args) => commands::verify::run(&cli.globals, args),
         Command::Btc(args) => commands::btc::run(&cli.globals, args),
         Command::BtcTransfer(args) => commands::btc_transfer::run(&cli.globals, args),

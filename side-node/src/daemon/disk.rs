@@ -140,6 +140,7 @@ fn load(
     if word.trusted {
         member.trust();
     }
+    member.begin_with(membership.invitation.checkpoint());
     if suspected {
         let why = word
             .suspicion

@@ -92,6 +92,7 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
         Verb::Status => to_json(&member.status(around)),
         Verb::Blocks { limit } => to_json(&member.blocks(*limit)),
         Verb::Balance => to_json(&member.balances()),
+        Verb::Proof { transaction, from } => to_json(&member.prove(transaction, *from)?),
         Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. } | Verb::Groups { .. } => {
             Err(CommandError::bug("a verb came to a group that does not only ask it"))
         }

@@ -262,6 +262,36 @@ pub struct AccountLine {
     pub frozen: bool,
 }
 
+/// Whether the whole history is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Document {
+    /// It is, and what is shown comes from executing it.
+    Complete,
+    /// It is not: the state came first.
+    Incomplete,
+}
+
+/// How far the history has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// How many changes are here.
+    pub have: u64,
+    /// How many are sealed by the block that is shown.
+    pub want: u64,
+}
+
+/// A proof of what became of a change, for `verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// The change.
+    pub change: String,
+    /// The height of the block that it rests on.
+    pub height: u64,
+    /// The proof: one word that begins with `side-proof:`.
+    pub proof: String,
+}
+
 /// A node in one page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -333,6 +363,10 @@ pub struct Status {
     pub interval_ms: u64,
     /// Whether this node seals when it is its turn and gives its word as a voter: not while its copy may be old.
     pub may_seal: bool,
+    /// Whether the whole history is here. While it is not, height, block and state are those that the others' certificates vouch for.
+    pub document: Document,
+    /// How far the history has come, where it is not complete and it is known how much there is.
+    pub backfill: Option<Backfill>,
     /// Proofs against sealers.
     pub offences: Vec<Offence>,
     /// The ways to other nodes: those that stand, those that are tried, and the last ones that were ended for a fault.

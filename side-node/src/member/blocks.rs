@@ -271,7 +271,7 @@ impl Member {
     /// A node that must not seal may again once every peer that has told where its chain ends has nothing more, and one of them knows what this
     /// node wrote.
     pub(super) fn learn_chain(&mut self) {
-        if self.sealing || self.core.is_read_only() {
+        if self.sealing || self.core.is_read_only() || self.catch_up.is_some() {
             return;
         }
         let (engine, group) = (&self.engine, &self.core.group);

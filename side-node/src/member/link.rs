@@ -13,6 +13,7 @@ use side_ledger::group::Group;
 use side_seal::message::MAX_BLOCKS;
 use side_seal::{Engine, Message};
 
+use super::newcomer::StateLane;
 use crate::net::{Peer, Stream};
 
 /// Most messages about blocks that wait for one peer. Words of all voters of the largest set fit, and some blocks.
@@ -48,8 +49,10 @@ pub(super) struct Link {
     pub(super) told: Option<(Rank, BlockId)>,
     /// Whether the peer has told where its chain ends.
     pub(super) greeted: bool,
-    /// Whether it is the turn of blocks: neither conversation waits for the other.
-    seal_next: bool,
+    /// What is said about the state to newcomers, or by one.
+    pub(super) state: StateLane,
+    /// Whose turn it is: no conversation waits for another.
+    turn: usize,
 }
 
 impl Link {
@@ -75,7 +78,8 @@ impl Link {
             known: Known::default(),
             told: None,
             greeted: false,
-            seal_next: true,
+            state: StateLane::default(),
+            turn: 0,
         };
         greeting.into_iter().for_each(|message| link.tell(&message));
         link
@@ -190,16 +194,20 @@ impl Link {
         self.answers.push_back((want, have));
     }
 
-    /// The next message for the peer, if there is one. Everything in the group is on disk.
-    pub(super) fn poll_send(&mut self, engine: &Engine, group: &Group) -> Option<(Stream, Bytes)> {
-        for _ in 0..2 {
-            self.seal_next = !self.seal_next;
-            if self.seal_next {
-                if let Some(message) = self.next_seal(engine, group) {
-                    return Some((Stream::Seal, message.encode().into()));
-                }
-            } else if let Some(message) = self.sync.poll_send(group.replica()) {
-                return Some((Stream::Sync, message.encode().into()));
+    /// The next message for the peer, if there is one. Everything in the group is on disk. With `hold_back` nothing is said about changes.
+    pub(super) fn poll_send(&mut self, engine: &Engine, group: &Group, hold_back: bool) -> Option<(Stream, Bytes)> {
+        const STREAMS: [Stream; 3] = [Stream::Sync, Stream::Seal, Stream::Side];
+        for _ in STREAMS {
+            let stream = STREAMS[self.turn % STREAMS.len()];
+            self.turn = (self.turn + 1) % STREAMS.len();
+            let message = match stream {
+                Stream::Sync if hold_back => None,
+                Stream::Sync => self.sync.poll_send(group.replica()).map(|message| message.encode().into()),
+                Stream::Seal => self.next_seal(engine, group).map(|message| message.encode().into()),
+                Stream::Side => self.state.pop(),
+            };
+            if let Some(message) = message {
+                return Some((stream, message));
             }
         }
         None

@@ -9,7 +9,9 @@
 //! - [`core`]: the group in memory, and what of it has yet to go to disk
 //! - [`link`]: what goes to and fro on one link, and what the peer may cost
 //! - [`blocks`]: what the engine wants done is done
+//! - [`newcomer`]: the state first, where the history is missing
 //! - [`duties`]: what a node writes without being told to
+//! - [`prove`]: proofs for whoever has no node
 //! - [`say`]: what people have it write
 //! - [`watch`]: what becomes of its own transactions
 //! - [`show`], [`roll`]: what it tells about itself
@@ -25,6 +27,8 @@ mod blocks;
 mod core;
 mod duties;
 mod link;
+mod newcomer;
+mod prove;
 mod roll;
 mod say;
 mod show;
@@ -42,6 +46,7 @@ use side_ledger::block::{BlockId, Height};
 use side_ledger::group::Group;
 use side_ledger::{Entry, Genesis, GroupId, Name, Position};
 use side_seal::bft::request::Reply;
+use side_seal::newcomer::StateMessage;
 use side_seal::{Engine, Message};
 use side_store::{Batch, Store, Write};
 
@@ -50,6 +55,7 @@ pub use self::core::store_error;
 use self::core::{Core, Digested};
 use self::duties::Duties;
 use self::link::Link;
+use self::newcomer::CatchUp;
 use crate::error::CommandError;
 use crate::net::{LinkId, Peer, Stream};
 
@@ -104,6 +110,8 @@ pub struct Member {
     asked: BTreeMap<BlockId, Asked>,
     duties: Duties,
     watched: Watched,
+    /// Where the history is missing: what is known of the state.
+    catch_up: Option<CatchUp>,
     /// What happened: in this round, in what is on its way to disk, and on disk.
     news: [Vec<News>; 3],
     /// Answers to the agreement of the BFT mode, likewise.
@@ -126,6 +134,7 @@ impl Member {
             asked: BTreeMap::new(),
             duties: Duties::default(),
             watched: Watched::default(),
+            catch_up: None,
             news: Default::default(),
             replies: Default::default(),
             in_flight: false,
@@ -177,12 +186,14 @@ impl Member {
         }
         let own = self.core.author();
         self.links.insert(link, Link::new(peer, self.core.replica(), own, greeting));
+        self.state_link(link, true);
     }
 
     /// A link is gone.
     pub fn link_down(&mut self, link: LinkId) {
         self.links.remove(&link);
         self.forget_asked_on(link);
+        self.state_link(link, false);
     }
 
     /// The links that stand.
@@ -195,6 +206,7 @@ impl Member {
         match stream {
             Stream::Sync => self.hear_changes(link, message, now_ms),
             Stream::Seal => self.hear_blocks(link, message, now_ms),
+            Stream::Side if StateMessage::tag(message).is_some() => self.hear_state(link, message, now_ms),
             // Not the group's affair: whoever holds the member takes it.
             Stream::Side => {}
         }
@@ -253,6 +265,7 @@ impl Member {
     /// The time has come for what [`Member::deadline`] named, or a round of events is over. To be called before [`Member::take_staged`].
     pub fn tick(&mut self, now_ms: u64) {
         self.ask_again(now_ms);
+        self.tick_state(now_ms);
         self.learn_chain();
         self.do_duties(now_ms);
         self.seal(now_ms);
@@ -261,7 +274,7 @@ impl Member {
 
     /// When to call [`Member::tick`] next, if nothing else happens before, in milliseconds of the clock that ticks have; never, while nothing waits.
     pub fn deadline(&self) -> Option<u64> {
-        [self.sealing_deadline(), self.asking_deadline()].into_iter().flatten().min()
+        [self.sealing_deadline(), self.asking_deadline(), self.state_deadline()].into_iter().flatten().min()
     }
 
     /// Takes what has to go to disk. Nothing is sent or told until [`Member::durable`] says that it is there; an empty batch is there at once.
@@ -304,7 +317,9 @@ impl Member {
         if self.in_flight || !self.core.staged.is_empty() {
             return None;
         }
-        self.links.get_mut(&link)?.poll_send(&self.engine, &self.core.group)
+        self.answer_state(link);
+        let hold_back = self.holds_sync_back();
+        self.links.get_mut(&link)?.poll_send(&self.engine, &self.core.group, hold_back)
     }
 
     /// What happened and is on disk.
@@ -321,6 +336,7 @@ impl Member {
     fn fault(&mut self, link: LinkId, reason: String) {
         let Some(there) = self.links.remove(&link) else { return };
         self.forget_asked_on(link);
+        self.state_link(link, false);
         tracing::warn!(peer = %there.peer.key, address = %there.peer.address, reason, "ending a link");
         if self.ended.len() >= MAX_ENDED {
             self.ended.pop_front();

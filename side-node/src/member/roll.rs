@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bft_json_crdt::identity::AuthorId;
 use side_ledger::Admission;
 use side_ledger::governance::Subject;
-use side_ledger::invitation::Checkpoint;
 use side_ledger::transaction::vote::Role;
 
 use super::Member;
@@ -86,13 +85,5 @@ impl Member {
             }
         };
         counted.into_iter().map(ballot).collect()
-    }
-
-    /// The last block that stays whatever honest voters decide: in BFT mode the last final one, otherwise the last that more than two thirds hold.
-    pub fn checkpoint(&self) -> Option<Checkpoint> {
-        let group = &self.core.group;
-        let height = self.engine.final_height(group).unwrap_or_else(|| self.engine.held_height(group));
-        let sealed = group.chain().at(height)?;
-        Some(Checkpoint { rank: sealed.block.rank(), block: sealed.id, state_root: sealed.block.state_root })
     }
 }

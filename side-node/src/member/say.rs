@@ -26,10 +26,11 @@ impl Member {
             | Verb::Status
             | Verb::Peers
             | Verb::Members
-            | Verb::Checkpoint
             | Verb::Swaps
             | Verb::Blocks { .. }
             | Verb::Balance
+            | Verb::Proof { .. }
+            | Verb::Checkpoint
             | Verb::Groups { .. } => return None,
         };
         let written = transaction.and_then(|transaction| self.core.write(transaction, now_ms));

@@ -126,7 +126,12 @@ impl Member {
     /// The status.
     pub fn status(&mut self, around: Around<'_>) -> Status {
         let digest = hex::encode(self.core.digest());
-        let state_root = hex::encode(self.core.group.state_root());
+        let state_root = match self.view() {
+            Some(view) => view.block.state_root,
+            None => self.core.group.state_root(),
+        };
+        let state_root = hex::encode(state_root);
+        let (document, backfill) = self.document();
         let peers = self.link_lines(&around);
         let (group, office) = (&self.core.group, self.engine.office(&self.core.group));
         let (chain, replica, ledger) = (group.chain(), group.replica(), group.ledger());
@@ -165,10 +170,12 @@ impl Member {
                 Sealing::Leader { .. } => "leader".to_owned(),
                 Sealing::Bft { .. } => "bft".to_owned(),
             },
-            height: chain.height().0,
-            block: chain.tip_id().to_string(),
+            height: self.view().map_or(chain.height(), |view| view.block.height).0,
+            block: self.view().map_or(chain.tip_id(), |view| view.id).to_string(),
             state_root,
-            held_height: self.engine.held_height(group).0,
+            document,
+            backfill,
+            held_height: self.view().map_or(self.engine.held_height(group), |view| view.block.height).0,
             final_height: self.engine.final_height(group).map(|height| height.0),
             pending: chain.pending() as u64,
             recovery: chain.rank().recovery.0,
@@ -313,6 +320,25 @@ impl Member {
 
     /// Who owns what.
     pub fn balances(&self) -> Balances {
+        if let Some(view) = self.view() {
+            let mut accounts: Vec<AccountLine> = view
+                .iter()
+                .filter(|(_, account)| account.balance > 0)
+                .map(|(key, account)| AccountLine {
+                    who: self.who(key),
+                    balance: account.balance,
+                    frozen: account.frozen.is_some(),
+                })
+                .collect();
+            accounts.sort_by(|a, b| a.who.key.cmp(&b.who.key));
+            return Balances {
+                group: self.id().to_string(),
+                height: view.block.height.0,
+                balance: view.account(&self.author()).balance,
+                supply: self.core.group.chain().supply(),
+                accounts,
+            };
+        }
         let chain = self.core.group.chain();
         let accounts = chain.accounts().iter().filter(|(_, account)| account.balance > 0);
         let line = |(key, account): &(AuthorId, side_ledger::accounts::Account)| AccountLine {

@@ -4,6 +4,7 @@ mod control;
 mod faults;
 mod groups;
 mod init;
+mod newcomer;
 mod restored;
 mod seal;
 mod support;

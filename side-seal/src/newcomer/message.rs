@@ -74,6 +74,11 @@ impl StateMessage {
         Reader::new(bytes).varint().ok().filter(|tag| Self::TAGS.contains(tag))
     }
 
+    /// Whether bytes begin like something that a newcomer is told, not like one of its questions.
+    pub fn is_answer(bytes: &[u8]) -> bool {
+        matches!(Self::tag(bytes), Some(Self::STATE | Self::PIECE | Self::NOTHING))
+    }
+
     /// The one encoding.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -90,6 +90,11 @@ impl View {
     pub fn accounts(&self) -> usize {
         self.accounts.len()
     }
+
+    /// All accounts, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = (&AuthorId, &Account)> {
+        self.accounts.iter()
+    }
 }
 
 /// What one's own chain says about the state that was shown.
@@ -184,6 +189,11 @@ impl Newcomer {
     /// How many pieces of the state that was asked for last are here, and how many it has.
     pub fn progress(&self) -> Option<(usize, usize)> {
         self.target.as_ref().map(|target| (self.pieces.len(), target.offer.manifest.0.len()))
+    }
+
+    /// Whether the first state is being fetched, so that nothing else should be in its way.
+    pub fn comes_first(&self) -> bool {
+        self.view.is_none() && self.source.is_some()
     }
 
     /// A member can be asked.

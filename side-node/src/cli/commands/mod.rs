@@ -14,6 +14,7 @@ pub mod invite;
 pub mod key;
 pub mod note;
 pub mod peers;
+pub mod proof;
 pub mod run;
 pub mod send;
 pub mod status;

@@ -36,6 +36,7 @@ use bft_json_crdt::replica::Incoming;
 use bytes::Bytes;
 use side_ledger::group::Group;
 use side_seal::Engine;
+use side_seal::newcomer::{StateMessage, serve};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use self::caution::Caution;
@@ -250,8 +251,31 @@ impl Task {
         }
     }
 
+    /// A newcomer asks for the state of a block. The relay has followed the chain, and answers as a member does; what only a newcomer is told stays here.
+    fn on_state(&mut self, at: usize, payload: &Bytes) {
+        let setup = &mut self.setup;
+        let subscriber = &mut self.subscribers[at];
+        if StateMessage::is_answer(payload) || !subscriber.side.try_take(1, Instant::now()) {
+            return crate::metrics::count(&setup.metrics.side, "dropped");
+        }
+        let Ok(question) = StateMessage::decode(payload, setup.group.genesis().spec()) else {
+            return subscriber.peer.strike("malformed-state");
+        };
+        crate::metrics::count(&setup.metrics.side, "answered");
+        for answer in serve(&mut setup.group, &setup.engine, &question) {
+            // Whoever does not read what it asked for is asked nothing back: it asks again, or somebody else.
+            if !subscriber.peer.has_room() {
+                return;
+            }
+            subscriber.peer.push(setup.channel.on(Lane::Side).envelope(&answer.encode()));
+        }
+    }
+
     /// Passes a message of the side lane on to everybody else who has room, unread, within narrow bounds.
     fn on_side(&mut self, at: usize, payload: &Bytes) {
+        if StateMessage::tag(payload).is_some() {
+            return self.on_state(at, payload);
+        }
         let now = Instant::now();
         let sender = &mut self.subscribers[at];
         if payload.len() > MAX_SIDE_BYTES
