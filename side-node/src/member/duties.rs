@@ -6,6 +6,7 @@ use bft_json_crdt::identity::AuthorId;
 use side_ledger::block::SetNumber;
 use side_ledger::transaction::{SetClose, VoterAsk};
 use side_ledger::{Admission, Transaction};
+use side_seal::Engine;
 
 use super::{Member, News};
 use crate::error::CommandError;
@@ -75,7 +76,10 @@ impl Member {
     fn begin_set(&mut self, now_ms: u64) -> Result<(), CommandError> {
         let chain = self.core.group.chain();
         let set = chain.governance().set;
-        let mine = self.sealing && chain.governance().sealers.contains(&self.core.author());
+        // In BFT mode whoever votes now seals now.
+        let mine = self.sealing
+            && matches!(self.engine, Engine::Leader(_))
+            && chain.governance().sealers.contains(&self.core.author());
         let ended = chain.tip().is_some_and(|tip| tip.block.set < set);
         if !mine || !ended || chain.pending() > 0 || self.duties.begun == Some(set) {
             return Ok(());

@@ -11,6 +11,7 @@ use side_ledger::genesis::Sealing;
 use side_ledger::governance::Electorate;
 use side_ledger::receipt;
 use side_ledger::{Admission, Entry, Position};
+use side_seal::Engine;
 
 use super::Member;
 use super::link::Link;
@@ -39,10 +40,13 @@ impl Member {
         Who { key: key.to_string(), name: self.core.group.ledger().name_of(key) }
     }
 
-    /// The set of voters that is in force.
+    /// The set of voters that is in force: in leader mode that under which the last block was sealed (docs/protocol.md, section 11.6).
     fn in_force(&self) -> &Electorate {
         let chain = self.core.group.chain();
-        chain.tip().map_or(chain.electorate(), |tip| &tip.electorate)
+        match (&self.engine, chain.tip()) {
+            (Engine::Leader(_), Some(tip)) => &tip.electorate,
+            _ => chain.electorate(),
+        }
     }
 
     /// Where a transaction stands.

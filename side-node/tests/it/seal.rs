@@ -79,6 +79,34 @@ async fn what_is_sent_arrives_and_two_nodes_show_equal_blocks() {
     assert_eq!((sent.running, sent.entry.standing.status), (false, Stage::Pending));
 }
 
+#[tokio::test]
+async fn the_json_of_a_status_keeps_its_shape() {
+    let test = TestRoot::new();
+    let made = test.init("node1");
+    let node = test.start("node1", NOWHERE).await;
+    until(&node, "a block", |status| status.height == 1).await;
+    let json = node.mailbox().ask(Verb::Status).await.unwrap();
+    node.stop().await.unwrap();
+    for (field, digits) in
+        [("group", 64), ("block", 64), ("state_root", 64), ("digest", 64), ("heads_digest", 64), ("key", 64)]
+    {
+        assert_eq!(json[field].as_str().unwrap().len(), digits, "{field}");
+    }
+    for (field, number) in [("height", 1), ("held_height", 1), ("epoch", 0), ("set", 0), ("quorum", 1), ("pending", 0)]
+    {
+        assert_eq!(json[field], number, "{field}");
+    }
+    assert!(json["final_height"].is_null(), "nothing is final in leader mode");
+    assert_eq!(json["sealers"], serde_json::json!([{ "key": made.key, "name": "node1" }]));
+    assert_eq!(json["voters"][0]["name"], "node1");
+    for field in ["voters", "heads"] {
+        assert_eq!(json[field].as_array().unwrap().len(), 1, "{field}");
+    }
+    for field in ["peers", "offences", "equivocators", "pending_voters"] {
+        assert!(json[field].is_array(), "{field}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_on_its_own_seals_and_goes_on_after_a_restart() {
     let test = TestRoot::new();

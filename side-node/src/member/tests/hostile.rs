@@ -166,6 +166,22 @@ fn a_proof_against_a_sealer_is_kept_shown_and_passed_on() {
 }
 
 #[test]
+fn an_open_group_beyond_this_machine_says_who_could_take_it_over() {
+    for (address, admission, told) in [
+        ("10.0.0.66:9", Admission::Open, true),
+        ("127.0.0.1:9", Admission::Open, false),
+        ("10.0.0.66:9", Admission::Closed, false),
+    ] {
+        let mut world = World::new(1, admission);
+        let peer = Peer { key: keypair(66).author(), transport: "direct", address: address.to_owned() };
+        world.member(0).link_up(LinkId(1), peer);
+        let text = crate::output::status(&world.status(0));
+        assert_eq!(text.contains("one person with many keys"), told, "{text}");
+        assert!(text.contains("voters      1 (set 0): ") && text.contains("1 hold a block"), "{text}");
+    }
+}
+
+#[test]
 fn there_are_only_so_many_links() {
     let mut world = World::new(1, Admission::Open);
     for n in 0..=crate::member::MAX_LINKS as u64 {
