@@ -396,6 +396,15 @@ pub fn balances(balances: &Balances) -> String {
     out
 }
 
+/// How it stands with all groups of a node; `here` is the id of the one that is marked.
+pub fn briefs(groups: &[GroupBrief], here: &str) -> String {
+    let mut out = String::new();
+    for group in groups {
+        let _ = writeln!(out, "{} {}", if group.group == here { '*' } else { ' ' }, brief(group));
+    }
+    out
+}
+
 /// How it stands with a group, in one line.
 pub fn brief(group: &GroupBrief) -> String {
     let name = format!("{} ({})", group.alias, short(&group.group));

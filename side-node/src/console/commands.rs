@@ -13,6 +13,7 @@ a line          write it as a note (a line that begins with / is written as //�
 /vote …         leader NODE | voter NODE in|out | member NODE in|out | interval MS | block-changes N | ask
 /blocks [N]     the last N blocks (10 unless you say otherwise)
 /peers          who has written to the group
+/group …        list | use NAME (what this console is about) | members
 /status         how it stands with this node: blocks, voters, peers
 /help           this
 /quit           stop the node";
@@ -22,7 +23,7 @@ const HISTORY: u64 = 20;
 /// Blocks that `/blocks` shows unless a number is given.
 pub(crate) const BLOCKS: u64 = 10;
 /// The words behind the slash.
-const WORDS: [&str; 9] = ["history", "send", "balance", "vote", "blocks", "peers", "status", "help", "quit"];
+const WORDS: [&str; 10] = ["history", "send", "balance", "vote", "blocks", "peers", "group", "status", "help", "quit"];
 
 /// What came from the keyboard or a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +46,18 @@ pub(super) enum Command {
     Blocks(u64),
     Balance,
     Peers,
+    Group(GroupCommand),
     Status,
     Help,
     Quit,
+}
+
+/// What is to be done about groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum GroupCommand {
+    List,
+    Members,
+    Use(String),
 }
 
 /// Reads a line; an empty one means nothing.
@@ -82,6 +92,15 @@ pub(super) fn parse(typed: Typed) -> Result<Option<Command>, CommandError> {
         "blocks" => Command::Blocks(argument.map_or(Ok(BLOCKS), |word| number(word, "/blocks 20"))?),
         "balance" => Command::Balance,
         "peers" => Command::Peers,
+        "group" => Command::Group(match arguments[..] {
+            [] | ["list"] => GroupCommand::List,
+            ["members"] => GroupCommand::Members,
+            ["use", name] => GroupCommand::Use(name.to_owned()),
+            _ => {
+                return Err(CommandError::usage("what about groups?")
+                    .hint("/group list, /group use NAME, /group members; more from a shell: side-node group --help"));
+            }
+        }),
         "status" => Command::Status,
         "help" => Command::Help,
         "quit" => Command::Quit,
@@ -140,6 +159,8 @@ mod tests {
         assert_eq!(line("/send node2 10"), Ok(Some(Command::Send { to: "node2".into(), amount: 10 })));
         assert_eq!(line("/blocks"), Ok(Some(Command::Blocks(BLOCKS))));
         assert_eq!(line("/blocks 3"), Ok(Some(Command::Blocks(3))));
+        assert_eq!(line("/group"), Ok(Some(Command::Group(GroupCommand::List))));
+        assert_eq!(line("/group use team"), Ok(Some(Command::Group(GroupCommand::Use("team".into())))));
         let leader = Ballot::Leader { node: "node2".into() };
         assert_eq!(line("/vote leader node2"), Ok(Some(Command::Vote(leader))));
         let out = Ballot::Voter { node: "n".into(), joins: false };
@@ -148,6 +169,8 @@ mod tests {
             "/send",
             "/send node2",
             "/send node2 x",
+            "/group use",
+            "/group dance",
             "/send a 1 2",
             "/vote",
             "/vote leader",

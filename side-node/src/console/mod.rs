@@ -16,12 +16,13 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::roll::Roll;
 use crate::daemon::{Announcement, Daemon, Mailbox};
 use crate::error::CommandError;
 use crate::home::NodeHome;
 use crate::output::{self, Output};
 use crate::terminal::{ConsoleMode, End, Input, LineInput};
-use commands::Typed;
+use commands::{GroupCommand, Typed};
 use printer::Printer;
 
 /// Typed lines that wait for the node. A pipe that is faster waits.
@@ -112,7 +113,10 @@ impl Console {
                 announcement = self.announcements.recv() => match announcement {
                     Ok(announcement) => self.announce(announcement).await,
                     Err(RecvError::Lagged(missed)) => self.missed(missed).await,
-                    Err(RecvError::Closed) => return Err(daemon.failed().await),
+                    Err(RecvError::Closed) => if let Err(error) = self.look_elsewhere().await {
+                        self.error(&error).await;
+                        return Err(daemon.failed().await);
+                    },
                 },
                 error = daemon.failed() => return Err(error),
                 typed = lines.recv(), if typing => match typed {
@@ -215,6 +219,7 @@ impl Console {
                 Ok(peers) => self.answer("peers", &peers, output::peers).await,
                 Err(error) => Err(error),
             },
+            commands::Command::Group(command) => self.obey_group(command).await,
             commands::Command::Status => match self.mailbox.status().await {
                 Ok(status) => self.answer("status", &status, output::status).await,
                 Err(error) => Err(error),
@@ -225,6 +230,46 @@ impl Console {
         }
         self.catch_up().await;
         Flow::On
+    }
+
+    async fn obey_group(&mut self, command: GroupCommand) -> Result<(), CommandError> {
+        match command {
+            GroupCommand::List => {
+                let groups = self.mailbox.briefs();
+                let here = self.mailbox.group().to_string();
+                self.answer("group", &groups, |groups| output::briefs(groups, &here)).await
+            }
+            GroupCommand::Members => {
+                let roll = self.mailbox.members().await?;
+                self.answer("members", &roll, Roll::text).await
+            }
+            GroupCommand::Use(word) => {
+                let mailbox = self.mailbox.of(&word)?;
+                self.catch_up().await;
+                self.turn_to(mailbox).await
+            }
+        }
+    }
+
+    /// The console is about another group from now on.
+    async fn turn_to(&mut self, mailbox: Mailbox) -> Result<(), CommandError> {
+        self.announcements = mailbox.announcements()?;
+        self.mailbox = mailbox;
+        let here = self.mailbox.group().to_string();
+        let brief = self.mailbox.briefs().into_iter().find(|brief| brief.group == here);
+        let text = brief.map_or(here, |brief| output::brief(&brief));
+        self.announce(Announcement::Notice(format!("this console is about group {text}"))).await;
+        Ok(())
+    }
+
+    /// The group that the console was about was left, or joined anew: on with it, or with the default.
+    async fn look_elsewhere(&mut self) -> Result<(), CommandError> {
+        let again = self.mailbox.clone();
+        if self.turn_to(again).await.is_ok() {
+            return Ok(());
+        }
+        let default = self.mailbox.of_default()?;
+        self.turn_to(default).await
     }
 
     async fn answer<T: serde::Serialize>(

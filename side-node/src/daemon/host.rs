@@ -202,11 +202,6 @@ impl Host {
         self.folder.memberships().choose(word).map(Membership::group)
     }
 
-    /// What is announced in a group from now on; closed at once if it does not run.
-    pub(super) fn announcements(&self, group: &GroupId) -> broadcast::Receiver<Announcement> {
-        self.announcer(group).map_or_else(|_| broadcast::channel(1).1, |announcer| announcer.subscribe())
-    }
-
     /// The sending end of what a group announces.
     pub(super) fn announcer(&self, group: &GroupId) -> Result<broadcast::Sender<Announcement>, CommandError> {
         match self.places().get(group) {
@@ -238,7 +233,7 @@ impl Host {
     }
 
     /// How it stands with each group, briefly.
-    fn briefs(&self) -> Vec<GroupBrief> {
+    pub(super) fn briefs(&self) -> Vec<GroupBrief> {
         let places = self.places();
         let mut briefs = self.folder.briefs();
         for brief in &mut briefs {

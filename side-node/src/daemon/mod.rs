@@ -38,7 +38,7 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::groups::GroupAction;
+use self::groups::{GroupAction, GroupBrief};
 use self::host::Host;
 use self::ways::Connector;
 use crate::api::control::{self, Verb};
@@ -137,6 +137,11 @@ impl Mailbox {
         Ok(Self { host: self.host.clone(), group: self.host.choose(Some(group))? })
     }
 
+    /// The mailbox of the group that is the default now.
+    pub fn of_default(&self) -> Result<Self, CommandError> {
+        Ok(Self { host: self.host.clone(), group: self.host.choose(None)? })
+    }
+
     /// The group's id.
     pub fn group(&self) -> GroupId {
         self.group
@@ -192,9 +197,19 @@ impl Mailbox {
         self.typed(Verb::Groups { action }).await
     }
 
-    /// What happens in the group from now on; closed at once if it does not run.
-    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
-        self.host.announcements(&self.group)
+    /// Who belongs to the group.
+    pub async fn members(&self) -> Result<roll::Roll, CommandError> {
+        self.typed(Verb::Members).await
+    }
+
+    /// How it stands with each group of the node, briefly.
+    pub fn briefs(&self) -> Vec<GroupBrief> {
+        self.host.briefs()
+    }
+
+    /// What happens in the group from now on. Fails if it does not run; closed once it is left.
+    pub fn announcements(&self) -> Result<broadcast::Receiver<Announcement>, CommandError> {
+        self.host.announcer(&self.group).map(|announcer| announcer.subscribe())
     }
 }
 
@@ -269,9 +284,10 @@ impl Daemon {
         &self.ready
     }
 
-    /// Everything that was announced since the start; once.
+    /// Everything that was announced in the mailbox's group since the start; the second time, what happens from then on, if the group runs.
     pub fn take_announcements(&mut self) -> broadcast::Receiver<Announcement> {
-        self.announcements.take().unwrap_or_else(|| self.mailbox.announcements())
+        let taken = self.announcements.take().or_else(|| self.mailbox.announcements().ok());
+        taken.unwrap_or_else(|| broadcast::channel(1).1)
     }
 
     /// Resolves when the node stops by itself, which it does only if it must.

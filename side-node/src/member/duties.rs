@@ -42,8 +42,9 @@ impl Member {
         if !self.may_write() {
             return;
         }
-        if let Err(error) = self.core.acknowledge_if_owed(now_ms) {
-            tracing::warn!(%error, "cannot acknowledge a proof");
+        // Whoever was let in meanwhile has not said its name yet.
+        if let Err(error) = self.begin(now_ms) {
+            tracing::warn!(%error, "cannot say its name, or acknowledge a proof");
         }
         let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
         if let Err(error) = done {

@@ -103,3 +103,32 @@ fn two_groups_at_once_on_the_same_nodes() {
     home.ok(&["group", "join", "node3", invitation.trim()]);
     converge(&home, "team", &team);
 }
+
+#[test]
+fn the_console_turns_to_another_group_and_back_when_that_is_left() {
+    let home = Home::new("ws://127.0.0.1:9");
+    home.init("node1");
+    let mut node = home.run("node1");
+    home.ok(&["group", "create", "node1", "team"]);
+    node.type_line("for side");
+    node.expect("node1: for side");
+    node.type_line("/group");
+    assert!(node.expect("side (").starts_with("* "));
+    assert!(node.expect("team (").starts_with("  "));
+    node.type_line("/group use team");
+    node.expect("-- this console is about group team");
+    node.type_line("for team");
+    node.expect("node1: for team");
+    node.type_line("/group use nobody");
+    node.expect("error: this node has no group \"nobody\"");
+    node.type_line("/group members");
+    node.expect("this node, founder, voter, seals");
+    // The default is another matter.
+    assert_eq!(home.history("node1").notes(), ["for side"]);
+    assert_eq!(history(&home, "node1", "team").notes(), ["for team"]);
+    home.ok(&["group", "leave", "node1", "team"]);
+    node.expect("-- this console is about group side");
+    node.type_line("for side again");
+    node.expect("node1: for side again");
+    assert_eq!(home.history("node1").notes(), ["for side", "for side again"]);
+}

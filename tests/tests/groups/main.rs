@@ -2,3 +2,4 @@
 
 mod at_once;
 mod commands;
+mod votes;
