@@ -5,7 +5,10 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
+
+use side_ledger::address::{HostPort, NodeAddress};
 
 use crate::btc::settings::Layer;
 use crate::error::CommandError;
@@ -19,7 +22,9 @@ pub const DEFAULT_LOG: &str = "warn";
 /// Most bytes of a configuration file: it holds a few lines.
 const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// The keys that a configuration file may have.
-const KEYS: [&str; 3] = ["relay", "log", "bitcoin"];
+const KEYS: [&str; 6] = ["relay", "listen", "announce", "peers", "log", "bitcoin"];
+/// Most entries of a list: a configuration is written by hand.
+const MAX_LIST: usize = 64;
 
 /// What a new node's `config.toml` says: nothing, with an example of everything.
 pub const TEMPLATE: &str = "\
@@ -27,6 +32,15 @@ pub const TEMPLATE: &str = "\
 
 # Where the relay listens.
 # relay = \"ws://127.0.0.1:8080\"
+
+# Where other nodes connect directly. Without it, a port on this machine only, that the nodes of this folder find by themselves.
+# listen = \"0.0.0.0:4001\"
+
+# Where others reach that port, if this machine does not know it itself: behind a router, or by a name.
+# announce = [\"node.example:4001\"]
+
+# Nodes to connect to, beside those that are known to be in the group: the key of each (see `side-node status`), and where it listens.
+# peers = [\"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c@node.example:4001\"]
 
 # What is logged to stderr: error, warn, info, debug, trace, or a filter like \"warn,side_node=debug\".
 # log = \"warn\"
@@ -52,6 +66,12 @@ pub const TEMPLATE: &str = "\
 pub struct ConfigFile {
     /// The relay's address.
     pub relay: Option<String>,
+    /// Where to listen for other nodes.
+    pub listen: Option<SocketAddr>,
+    /// Where others reach this node.
+    pub announce: Vec<HostPort>,
+    /// Nodes to connect to.
+    pub peers: Vec<NodeAddress>,
     /// The log filter.
     pub log: Option<String>,
     /// What it says of Bitcoin.
@@ -89,6 +109,24 @@ impl ConfigFile {
             let slot = match key.as_str() {
                 "relay" => &mut config.relay,
                 "log" => &mut config.log,
+                "listen" => {
+                    let toml::Value::String(text) = &value else {
+                        let hint = "write it like this: listen = \"0.0.0.0:4001\"".to_owned();
+                        return Err((format!("listen must be a text, not {}", value.type_str()), Some(hint)));
+                    };
+                    let hint = "it is an address of this machine and a port, like \"0.0.0.0:4001\"".to_owned();
+                    let address = text.parse().map_err(|_| (format!("listen = {text:?} is no address"), Some(hint)))?;
+                    config.listen = Some(address);
+                    continue;
+                }
+                "announce" => {
+                    config.announce = list(&key, value, "\"node.example:4001\"", |text| text.parse())?;
+                    continue;
+                }
+                "peers" => {
+                    config.peers = list(&key, value, "\"KEY@node.example:4001\"", NodeAddress::parse)?;
+                    continue;
+                }
                 "bitcoin" => {
                     let toml::Value::Table(table) = value else {
                         let hint = "write its keys like this: bitcoin.network = \"mutinynet\"".to_owned();
@@ -115,6 +153,29 @@ impl ConfigFile {
         }
         Ok(config)
     }
+}
+
+/// Reads a list of addresses.
+fn list<T, E: std::fmt::Display>(
+    key: &str,
+    value: toml::Value,
+    example: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, (String, Option<String>)> {
+    let hint = || Some(format!("write it like this: {key} = [{example}]"));
+    let toml::Value::Array(values) = value else {
+        return Err((format!("{key} must be a list, not {}", value.type_str()), hint()));
+    };
+    if values.len() > MAX_LIST {
+        return Err((format!("{key} has more than {MAX_LIST} entries"), None));
+    }
+    let one = |value: toml::Value| match &value {
+        toml::Value::String(text) => {
+            read(text).map_err(|error| (format!("{key}: {text:?} is no address: {error}"), hint()))
+        }
+        other => Err((format!("{key} must be a list of texts, not of {}", other.type_str()), hint())),
+    };
+    values.into_iter().map(one).collect()
 }
 
 /// The settings that a running node uses.
@@ -183,13 +244,24 @@ mod tests {
         assert_eq!(message, "unknown key \"rellay\"");
         assert_eq!(hint.unwrap(), "did you mean \"relay\"?");
         let (_, hint) = ConfigFile::parse("entirely_else = 1").unwrap_err();
-        assert!(hint.unwrap().contains("relay, log"));
+        assert!(hint.unwrap().contains("relay, listen"));
     }
 
     #[test]
     fn wrong_types_and_wrong_syntax_are_refused() {
         assert!(ConfigFile::parse("relay = 8080").unwrap_err().0.contains("must be a text"));
         assert!(ConfigFile::parse("relay = ").is_err());
+        for (text, expected) in [
+            ("listen = 4001", "must be a text"),
+            ("listen = \"4001\"", "is no address"),
+            ("peers = \"x\"", "must be a list"),
+            ("peers = [1]", "list of texts"),
+            ("peers = [\"node.example:4001\"]", "no key"),
+            ("announce = [\"node.example\"]", "no port"),
+        ] {
+            let (message, hint) = ConfigFile::parse(text).unwrap_err();
+            assert!(message.contains(expected) && hint.is_some(), "{message}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - [`process`] — our programs as processes: built, started, watched, killed
 //! - [`world`] — a relay, nodes, and what they say about themselves
+//! - [`mesh`] — nodes without a relay, and lines between them; [`wire`] — a line that can be cut
 //! - [`coins`] — a Bitcoin chain with coins for wallets, and servers that lie about it
 //! - [`attacker`] — a raw websocket that knows the protocol and keeps to none of it
 //! - [`chain`] — a regtest chain that tests command: a devnet, or a bitcoind that the environment names
@@ -14,8 +15,10 @@ pub mod attacker;
 pub mod chain;
 pub mod coins;
 pub mod measure;
+pub mod mesh;
 pub mod process;
 pub mod proxy;
 pub mod pty;
 pub mod swaps;
+pub mod wire;
 pub mod world;

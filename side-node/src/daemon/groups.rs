@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bft_json_crdt::identity::AuthorId;
 use serde::{Deserialize, Serialize};
-use side_ledger::invitation::{Checkpoint, InvitationError, JoinSecret};
+use side_ledger::invitation::{Checkpoint, InvitationError, JoinSecret, MAX_ADDRESSES};
 use side_ledger::{Admission, Invitation, Name, Sealing};
 
+use super::direct::port::node_addresses;
 use super::invited::Invited;
 use super::membership::{Joined, Membership, Memberships};
 use super::offline::to_json;
@@ -277,10 +278,15 @@ impl Folder {
     pub fn invite(&self, options: &InviteOptions, checkpoint: Option<Checkpoint>) -> Result<Invitee, CommandError> {
         let known = lock(&self.memberships).choose(options.group.as_deref())?.invitation.clone();
         let file = ConfigFile::load(&self.home.config_file())?;
-        let settings = Settings::resolve(options.relay.clone(), 0, file, known.addresses())?;
+        // The nodes before the relay: this one, where it listens.
+        let nodes = node_addresses(&self.root, &self.key, &file).into_iter().map(|node| node.to_string());
+        let mut addresses: Vec<String> = nodes.take(MAX_ADDRESSES - 1).collect();
+        let relays: Vec<String> = known.relays().map(str::to_owned).collect();
+        let settings = Settings::resolve(options.relay.clone(), 0, file, &relays)?;
+        addresses.push(settings.relay);
         let refused =
             |e: InvitationError| CommandError::user(e.to_string()).hint("name the relay's address with --relay");
-        let mut invitation = Invitation::new(known.genesis().clone(), vec![settings.relay]).map_err(refused)?;
+        let mut invitation = Invitation::new(known.genesis().clone(), addresses).map_err(refused)?;
         if let Some(checkpoint) = checkpoint.filter(|_| !options.no_checkpoint) {
             invitation = invitation.with_checkpoint(checkpoint).map_err(refused)?;
         }
@@ -293,7 +299,7 @@ impl Folder {
             invitation: invitation.to_string(),
             group: invitation.group().to_string(),
             group_name: invitation.genesis().name().to_string(),
-            relays: invitation.addresses().to_vec(),
+            relays: invitation.relays().map(str::to_owned).collect(),
             secret: options.secret,
             checkpoint: invitation.checkpoint().map(|checkpoint| checkpoint.rank.height.0),
         })

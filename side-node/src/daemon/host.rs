@@ -126,6 +126,9 @@ impl Host {
             let (_, error) = failures.into_iter().next().ok_or_else(|| CommandError::bug("a node has no group"))?;
             return Err(error);
         };
+        for notice in &host.connector.direct.notices {
+            host.tell(notice);
+        }
         for (alias, error) in failures {
             host.tell(&format!("group {alias} cannot be started: {error}"));
         }
@@ -311,6 +314,9 @@ impl Host {
         let outcome = loop {
             let group = tokio::select! {
                 () = self.stop.cancelled() => break Ok(()),
+                () = self.connector.direct.p2p().failed() => {
+                    break Err(CommandError::bug("the network thread has ended by itself"));
+                }
                 Some(group) = ended.recv() => group,
             };
             if let Some(error) = self.disk.failure() {
@@ -337,6 +343,7 @@ impl Host {
         for mut one in outcomes {
             let _ = one.wait_for(Option::is_some).await;
         }
+        self.connector.direct.stop().await;
         let outcome = match self.disk.failure() {
             Some(error) => Err(error),
             None => outcome,

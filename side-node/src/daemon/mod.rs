@@ -16,6 +16,7 @@
 //! - A disk that fails stops the node, loudly: what is in memory and not on disk must not be built upon.
 
 mod audit;
+mod direct;
 pub mod disk;
 pub mod groups;
 mod host;
@@ -38,6 +39,7 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::direct::Direct;
 use self::groups::{GroupAction, GroupBrief};
 use self::host::Host;
 use self::ways::Connector;
@@ -242,13 +244,15 @@ impl Daemon {
         // Watching never needs another word for real money: it only brings home what is out.
         let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
-            let home = home.clone();
+            let (root, home) = (root.clone(), home.clone());
             tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
         };
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
-        let connector = Connector { keypair: opened.keypair.clone(), relay, file };
+        let keypair = opened.keypair.clone();
         let (disk, folder, lock) = disk::Disk::start(opened)?;
         let server = ControlServer::bind(&home)?;
+        let direct = Direct::start(root, home.clone(), keypair.clone(), &file, folder.invited()).await?;
+        let connector = Connector { keypair, relay, file, direct };
         let stop = CancellationToken::new();
         let started = Host::start(Arc::new(folder), Arc::new(disk), connector, stop.clone()).await?;
         let mailbox = Mailbox { host: started.host.clone(), group: started.front };

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::audit;
+use super::direct::DirectWay;
 use super::disk::Disk;
 use super::groups::Folder;
 use super::membership::Membership;
@@ -23,13 +24,15 @@ use crate::clock::Steady;
 use crate::error::CommandError;
 use crate::member::{Around, Member, News};
 use crate::net::relay::{self, Relay};
-use crate::net::{Event, LinkId, Outlet, SendError, Transport};
+use crate::net::{Event, LinkId, Outlet, SendError, Stream, Transport as _};
 use crate::output::{carried, short};
 
 /// Most inputs that one round takes before it commits: enough to share a flush, few enough that nobody waits long.
 const MAX_ROUND: usize = 256;
 /// How long a node that stops stays to tell the others what they do not know yet.
 const LINGER: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile whether attempts to reach others have failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Most entries and blocks of one round that are announced one by one.
 const MAX_ANNOUNCED: usize = 500;
 /// How many are announced of a round that has more.
@@ -79,8 +82,8 @@ pub(super) struct Ways {
     pub(super) events: mpsc::Receiver<Event>,
     /// The relay.
     pub(super) relay: Relay,
-    /// The other transports.
-    pub(super) others: Vec<Box<dyn Transport>>,
+    /// Direct connections; it also tells on all links where members are.
+    pub(super) direct: DirectWay,
 }
 
 /// The owner of a node's group.
@@ -184,17 +187,24 @@ impl Task {
         self.finish(round).await?;
         let deadline = Instant::now() + LINGER;
         while !self.is_settled() {
-            let Ok(Some(event)) = timeout_at(deadline, self.ways.events.recv()).await else { break };
-            let mut round = Round::default();
-            self.take(Input::Net(event), &mut round);
-            self.finish(round).await?;
+            // An attempt that fails says nothing, so it is looked at again.
+            let look = deadline.min(Instant::now() + LOOK_AGAIN);
+            match timeout_at(look, self.ways.events.recv()).await {
+                Ok(Some(event)) => {
+                    let mut round = Round::default();
+                    self.take(Input::Net(event), &mut round);
+                    self.finish(round).await?;
+                }
+                Err(_) if look < deadline => {}
+                Ok(None) | Err(_) => break,
+            }
         }
         Ok(())
     }
 
     /// Whether there is nothing to wait for: the others have everything, or they are not to be had at the moment.
     fn is_settled(&self) -> bool {
-        let trying = self.ways.relay.is_trying() || self.ways.others.iter().any(|way| way.is_trying());
+        let trying = self.ways.relay.is_trying() || self.ways.direct.is_trying();
         !trying && self.ways.events.is_empty() && self.member.is_settled()
     }
 
@@ -211,14 +221,21 @@ impl Task {
             }
             Input::Net(Event::Up { link, peer, outlet }) => {
                 self.outlets.insert(link, outlet);
+                self.ways.direct.link_up(link, now_ms);
                 self.member.link_up(link, peer);
             }
             Input::Net(Event::Message { link, stream, message }) => {
+                if stream == Stream::Side
+                    && let Err(error) = self.ways.direct.receive(link, &message, now_ms)
+                {
+                    self.member.end_link(link, format!("it sent {error}"));
+                }
                 self.member.receive(link, stream, &message, now_ms);
             }
             Input::Net(Event::Down { link, reason }) => {
                 tracing::debug!(?link, reason = %crate::output::printable(&reason), "a link is down");
                 self.outlets.remove(&link);
+                self.ways.direct.link_down(link);
                 self.member.link_down(link);
             }
             // Every round sends what there is room for.
@@ -242,6 +259,7 @@ impl Task {
         if self.member.is_read_only() && self.member.knows_own_tip() {
             self.write_again().await?;
         }
+        self.ways.direct.set_members(self.member.parties());
         self.flush();
         self.tell_alone(&mut round);
         for notice in round.notices {
@@ -309,7 +327,8 @@ impl Task {
         let mut broken = Vec::new();
         for (link, outlet) in &self.outlets {
             while outlet.room() > 0 {
-                let Some((stream, message)) = self.member.poll_send(*link) else { break };
+                let side = || self.ways.direct.poll_send(*link).map(|message| (Stream::Side, message));
+                let Some((stream, message)) = self.member.poll_send(*link).or_else(side) else { break };
                 match outlet.try_send(stream, message) {
                     Ok(()) => {}
                     Err(SendError::Gone) => {
@@ -400,7 +419,7 @@ fn around<'a>(member: &Member, ways: &Ways, outlets: &'a BTreeMap<LinkId, Arc<dy
     Around {
         running: true,
         relay: Some(relay_status(member, &ways.relay)),
-        attempts: ways.others.iter().flat_map(|way| way.attempts()).collect(),
+        attempts: ways.direct.attempts(),
         round_trip: Some(Box::new(|link| outlets.get(&link).and_then(|outlet| outlet.round_trip()))),
     }
 }

@@ -3,6 +3,7 @@
 use bft_json_crdt::identity::Keypair;
 use tokio::sync::mpsc;
 
+use super::direct::Direct;
 use super::membership::Membership;
 use super::task::Ways;
 use crate::config::{ConfigFile, Settings};
@@ -18,6 +19,7 @@ pub(super) struct Connector {
     /// The relay's address as flag or environment say, if they do.
     pub(super) relay: Option<String>,
     pub(super) file: ConfigFile,
+    pub(super) direct: Direct,
 }
 
 impl Connector {
@@ -33,6 +35,7 @@ impl Connector {
             keypair: self.keypair.clone(),
             genesis: invitation.genesis().clone(),
         };
-        Ok(Ways { events: from_net, relay: Relay::spawn(relay, events), others: Vec::new() })
+        let direct = self.direct.way(membership, events.clone());
+        Ok(Ways { events: from_net, relay: Relay::spawn(relay, events), direct })
     }
 }

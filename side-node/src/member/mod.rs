@@ -28,6 +28,7 @@ mod core;
 mod duties;
 mod link;
 mod newcomer;
+mod parties;
 mod prove;
 mod roll;
 mod say;

@@ -26,10 +26,11 @@ mod links;
 mod links_tests;
 mod outbox;
 mod record;
-mod roll;
+
 #[cfg(test)]
 mod tests;
 mod thread;
+mod whereabouts;
 
 use std::future::Future;
 use std::io;
@@ -41,7 +42,7 @@ use bft_json_crdt::identity::{AuthorId, Keypair};
 use side_ledger::GroupId;
 use side_ledger::address::{HostPort, NodeAddress};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use book::LocalPeer;
@@ -49,8 +50,8 @@ pub use door::TurnedAway;
 pub use lanes::{Engine, EngineError, EngineHandle, Lane, LaneSender, PeerBlocker, lane};
 pub use links::LinkStatus;
 pub use record::{Record, RecordError};
-pub use roll::Roll;
 pub use thread::Status;
+pub use whereabouts::Whereabouts;
 
 use crate::net::{Attempt, Event, Transport};
 use thread::{Command, Shared, Start};
@@ -78,11 +79,19 @@ pub struct P2p {
     commands: mpsc::UnboundedSender<Command>,
     shared: Arc<Shared>,
     ending: Arc<Mutex<Ending>>,
+    stopped: CancellationToken,
 }
 
 struct Ending {
     thread: Option<std::thread::JoinHandle<()>>,
-    stopped: Option<oneshot::Receiver<()>>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Whoever forgets to stop the network ends it nevertheless, a moment later.
+        let _ = self.commands.send(Command::Stop);
+    }
 }
 
 /// Connections of newcomers, which `net::join` serves.
@@ -96,7 +105,7 @@ impl P2p {
         let mut first_number = [0; 8];
         getrandom::fill(&mut first_number).map_err(|error| io::Error::other(error.to_string()))?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (stopped, ended) = oneshot::channel();
+        let stopped = CancellationToken::new();
         let shared = Shared::new(Arc::new(door));
         let thread = thread::start(Start {
             keypair,
@@ -105,10 +114,10 @@ impl P2p {
             shared: shared.clone(),
             commands: receiver,
             own_commands: commands.clone(),
-            stopped,
+            stopped: stopped.clone().drop_guard(),
         })?;
-        let ending = Ending { thread: Some(thread), stopped: Some(ended) };
-        Ok((Self { commands, shared, ending: Arc::new(Mutex::new(ending)) }, newcomers))
+        let ending = Arc::new(Mutex::new(Ending { thread: Some(thread), commands: commands.clone() }));
+        Ok((Self { commands, shared, ending, stopped }, newcomers))
     }
 
     /// Where it listens.
@@ -161,15 +170,9 @@ impl P2p {
         let _ = self.commands.send(Command::Raw { key, bytes });
     }
 
-    /// Resolves when the network thread ends by itself, which it does only if it must; once.
+    /// Resolves when the network thread has ended, which it does by itself only if it must.
     pub async fn failed(&self) {
-        let stopped = self.ending.lock().unwrap_or_else(PoisonError::into_inner).stopped.take();
-        match stopped {
-            Some(stopped) => {
-                let _ = stopped.await;
-            }
-            None => std::future::pending().await,
-        }
+        self.stopped.cancelled().await;
     }
 
     /// Ends all connections; the port is free when this returns.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,8 @@ use commonware_utils::ordered::Map;
 use futures_util::FutureExt as _;
 use side_ledger::GroupId;
 use side_ledger::address::{HostPort, NodeAddress};
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::book::{Book, LocalPeer, MAX_PEERS};
 use super::door::{Door, TurnedAway};
@@ -126,6 +126,8 @@ pub(super) enum Command {
 pub struct Status {
     /// All links, those that do not stand too.
     pub links: Vec<LinkStatus>,
+    /// The groups that are taken up.
+    pub groups: BTreeSet<GroupId>,
     /// Where peers that are away are tried.
     pub tried: BTreeMap<AuthorId, HostPort>,
     /// Connections that were turned away at the door.
@@ -139,11 +141,13 @@ pub(super) struct Shared {
     pub(super) door: Arc<Door>,
     status: Mutex<Status>,
     opened: Mutex<HashMap<GroupId, Instant>>,
+    /// The status speaks of the nodes of this root as well.
+    informed: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(door: Arc<Door>) -> Arc<Self> {
-        Arc::new(Self { door, status: Mutex::default(), opened: Mutex::default() })
+        Arc::new(Self { door, status: Mutex::default(), opened: Mutex::default(), informed: AtomicBool::new(false) })
     }
 
     pub(super) fn status(&self) -> Status {
@@ -184,6 +188,9 @@ impl Shared {
             return false;
         }
         let status = self.status();
+        if !self.informed.load(Ordering::Acquire) || !status.groups.contains(group) {
+            return true;
+        }
         status
             .links
             .iter()
@@ -201,7 +208,8 @@ pub(super) struct Start {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     /// For engines that have something to tell.
     pub(super) own_commands: mpsc::UnboundedSender<Command>,
-    pub(super) stopped: oneshot::Sender<()>,
+    /// Dropped when the thread ends, however it ends.
+    pub(super) stopped: DropGuard,
 }
 
 /// Starts the thread.
@@ -288,6 +296,7 @@ async fn run(context: runtime::Context, start: Start) {
         changed: true,
         held_back: None,
         faults: Vec::new(),
+        informed: false,
     };
     let mut commands = commands;
     loop {
@@ -310,9 +319,7 @@ async fn run(context: runtime::Context, start: Start) {
             _ = &mut running => break,
         }
     }
-    // Whoever waits for the end learns it when everything that was spawned here has ended: the runner waits for that.
-    drop(hub);
-    let _ = stopped.send(());
+    drop(stopped);
 }
 
 struct GroupEvents {
@@ -339,6 +346,8 @@ struct Hub {
     /// When a peer whose quota was used up may be sent to again.
     held_back: Option<Instant>,
     faults: Vec<(AuthorId, String)>,
+    /// The nodes of this root were told.
+    informed: bool,
 }
 
 impl Hub {
@@ -368,7 +377,10 @@ impl Hub {
                 self.book.shut(&group);
             }
             Command::Members { group, members } => self.book.set_members(group, members),
-            Command::Local(local) => self.book.set_local(local),
+            Command::Local(local) => {
+                self.book.set_local(local);
+                self.informed = true;
+            }
             Command::Fixed(fixed) => self.book.set_fixed(fixed),
             Command::Engine { lane, participants, stop, run } => self.engine(lane, participants, stop, run),
             Command::Blocked { key, reason } => self.note_fault(key, reason),
@@ -525,7 +537,9 @@ impl Hub {
         self.tell_at = now + TELL_EVERY;
         let links = self.links.status();
         let tried = links.iter().filter_map(|link| Some((link.key, self.book.tried(&link.key)?.clone()))).collect();
-        let status = Status { links, tried, turned_away: TurnedAway::default(), faults: self.faults.clone() };
+        let groups = self.book.groups().copied().collect();
+        let status = Status { links, groups, tried, turned_away: TurnedAway::default(), faults: self.faults.clone() };
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.shared.informed.store(self.informed, Ordering::Release);
     }
 }

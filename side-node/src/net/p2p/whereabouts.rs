@@ -27,21 +27,23 @@ struct Told {
 
 /// Where the members of one group are.
 #[derive(Debug)]
-pub struct Roll {
+pub struct Whereabouts {
     keypair: Keypair,
     group: GroupId,
     members: BTreeSet<AuthorId>,
     records: BTreeMap<AuthorId, Record>,
     links: BTreeMap<LinkId, Told>,
-    /// What is known has changed since it was last asked.
+    /// What is known has changed since it was last kept.
     changed: bool,
+    /// What is known has changed since it was last used.
+    news: bool,
 }
 
-impl Roll {
+impl Whereabouts {
     /// Nothing is known. The own key is a member until the members are told.
     pub fn new(keypair: Keypair, group: GroupId) -> Self {
         let members = BTreeSet::from([keypair.author()]);
-        Self { keypair, group, members, records: BTreeMap::new(), links: BTreeMap::new(), changed: false }
+        Self { keypair, group, members, records: BTreeMap::new(), links: BTreeMap::new(), changed: false, news: false }
     }
 
     /// Whose addresses are kept. Those of others are forgotten.
@@ -81,6 +83,20 @@ impl Roll {
         self.changed = false;
     }
 
+    /// Takes in a record whose signature was checked, if its key is a member's and it is news.
+    pub fn learn(&mut self, record: Record) {
+        let known = self.records.get(record.key()).map(Record::made_ms);
+        if self.members.contains(record.key()) && known.is_none_or(|known| known < record.made_ms()) {
+            self.keep(record, None);
+        }
+    }
+
+    /// Where this node says that it is, for whoever is not a member's link yet.
+    pub fn own(&mut self, now_ms: u64) -> Record {
+        let own = self.records.get(&self.keypair.author()).cloned();
+        own.unwrap_or_else(|| Record::sign(&self.keypair, self.group, now_ms, Vec::new()))
+    }
+
     fn keep(&mut self, record: Record, from: Option<LinkId>) {
         let key = *record.key();
         if self.records.len() >= MAX_KEPT && !self.records.contains_key(&key) {
@@ -88,6 +104,7 @@ impl Roll {
         }
         self.records.insert(key, record);
         self.changed = true;
+        self.news = true;
         for (link, told) in &mut self.links {
             if Some(*link) != from {
                 told.queue.insert(key);
@@ -158,6 +175,11 @@ impl Roll {
         self.records.values()
     }
 
+    /// Whether somebody is elsewhere than at the last call.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// Whether what is known has changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -193,10 +215,10 @@ mod tests {
         vec![format!("127.0.0.1:{port}").parse().unwrap()]
     }
 
-    fn roll(n: u8) -> Roll {
-        let mut roll = Roll::new(keypair(n), GROUP);
-        roll.set_members((1..=3).map(|n| keypair(n).author()));
-        roll
+    fn node(n: u8) -> Whereabouts {
+        let mut places = Whereabouts::new(keypair(n), GROUP);
+        places.set_members((1..=3).map(|n| keypair(n).author()));
+        places
     }
 
     fn message(record: &Record) -> Vec<u8> {
@@ -205,97 +227,97 @@ mod tests {
 
     #[test]
     fn the_newest_wins_and_is_passed_on_once() {
-        let mut roll = roll(1);
-        roll.link_up(A, 0);
-        roll.link_up(B, 0);
+        let mut places = node(1);
+        places.link_up(A, 0);
+        places.link_up(B, 0);
         let old = Record::sign(&keypair(2), GROUP, 10, at(10));
         let new = Record::sign(&keypair(2), GROUP, 20, at(20));
-        roll.receive(A, &message(&new), 0).unwrap();
-        roll.receive(A, &message(&old), 0).unwrap();
-        assert_eq!(roll.addresses(&keypair(2).author()), at(20));
-        assert_eq!(roll.poll_send(A), None);
-        assert_eq!(roll.poll_send(B).unwrap(), message(&new));
-        assert_eq!(roll.poll_send(B), None);
-        roll.receive(B, &message(&new), 0).unwrap();
-        assert_eq!(roll.poll_send(A), None);
+        places.receive(A, &message(&new), 0).unwrap();
+        places.receive(A, &message(&old), 0).unwrap();
+        assert_eq!(places.addresses(&keypair(2).author()), at(20));
+        assert_eq!(places.poll_send(A), None);
+        assert_eq!(places.poll_send(B).unwrap(), message(&new));
+        assert_eq!(places.poll_send(B), None);
+        places.receive(B, &message(&new), 0).unwrap();
+        assert_eq!(places.poll_send(A), None);
         // A link that comes up later is told what is known.
-        roll.link_down(A);
-        roll.link_up(A, 0);
-        assert_eq!(roll.poll_send(A).unwrap(), message(&new));
+        places.link_down(A);
+        places.link_up(A, 0);
+        assert_eq!(places.poll_send(A).unwrap(), message(&new));
     }
 
     #[test]
     fn strangers_other_groups_and_wrong_signatures_are_not_kept() {
-        let mut roll = roll(1);
-        roll.link_up(A, 0);
-        roll.receive(A, &message(&Record::sign(&keypair(9), GROUP, 1, at(1))), 0).unwrap();
-        roll.receive(A, &message(&Record::sign(&keypair(2), GroupId([8; 32]), 1, at(1))), 0).unwrap();
+        let mut places = node(1);
+        places.link_up(A, 0);
+        places.receive(A, &message(&Record::sign(&keypair(9), GROUP, 1, at(1))), 0).unwrap();
+        places.receive(A, &message(&Record::sign(&keypair(2), GroupId([8; 32]), 1, at(1))), 0).unwrap();
         let mut forged = Record::sign(&keypair(2), GROUP, 1, at(1)).bytes().to_vec();
         *forged.last_mut().unwrap() ^= 1;
         let forged = Record::decode(&forged).unwrap();
-        assert_eq!(roll.receive(A, &message(&forged), 0), Err(RecordError::Signature));
-        assert!(matches!(roll.receive(A, &[1, 200], 0), Err(RecordError::Malformed(_))));
-        assert_eq!(roll.receive(A, &[77, 1, 2, 3], 0), Ok(()));
-        assert_eq!(roll.records().count(), 0);
-        assert!(!roll.take_changed());
+        assert_eq!(places.receive(A, &message(&forged), 0), Err(RecordError::Signature));
+        assert!(matches!(places.receive(A, &[1, 200], 0), Err(RecordError::Malformed(_))));
+        assert_eq!(places.receive(A, &[77, 1, 2, 3], 0), Ok(()));
+        assert_eq!(places.records().count(), 0);
+        assert!(!places.take_changed());
     }
 
     #[test]
     fn whoever_is_no_member_any_more_is_forgotten() {
-        let mut roll = roll(1);
-        roll.link_up(A, 0);
-        roll.receive(A, &message(&Record::sign(&keypair(2), GROUP, 1, at(1))), 0).unwrap();
-        assert!(roll.take_changed());
-        roll.set_members([keypair(3).author()]);
-        assert!(roll.take_changed() && roll.records().count() == 0);
-        assert_eq!(roll.poll_send(A), None);
+        let mut places = node(1);
+        places.link_up(A, 0);
+        places.receive(A, &message(&Record::sign(&keypair(2), GROUP, 1, at(1))), 0).unwrap();
+        assert!(places.take_changed());
+        places.set_members([keypair(3).author()]);
+        assert!(places.take_changed() && places.records().count() == 0);
+        assert_eq!(places.poll_send(A), None);
     }
 
     #[test]
     fn the_own_record_is_made_when_it_is_news_and_never_older() {
-        let mut roll = roll(1);
-        roll.link_up(A, 0);
-        roll.set_own(vec![], 50);
-        assert_eq!(roll.poll_send(A), None);
-        roll.set_own(at(1), 50);
-        roll.set_own(at(1), 60);
-        let own = roll.records().next().unwrap().clone();
+        let mut places = node(1);
+        places.link_up(A, 0);
+        places.set_own(vec![], 50);
+        assert_eq!(places.poll_send(A), None);
+        places.set_own(at(1), 50);
+        places.set_own(at(1), 60);
+        let own = places.records().next().unwrap().clone();
         assert_eq!(own.made_ms(), 50);
         own.verify().unwrap();
-        assert_eq!(roll.poll_send(A).unwrap(), message(&own));
-        roll.set_own(at(2), 10);
-        assert_eq!(roll.records().next().unwrap().made_ms(), 51);
+        assert_eq!(places.poll_send(A).unwrap(), message(&own));
+        places.set_own(at(2), 10);
+        assert_eq!(places.records().next().unwrap().made_ms(), 51);
         // What an earlier run said comes back from others: this one has the last word.
-        roll.receive(A, &message(&Record::sign(&keypair(1), GROUP, 900, at(9))), 60).unwrap();
-        let own = roll.records().next().unwrap();
+        places.receive(A, &message(&Record::sign(&keypair(1), GROUP, 900, at(9))), 60).unwrap();
+        let own = places.records().next().unwrap();
         assert_eq!((own.made_ms(), own.addresses()), (901, &at(2)[..]));
-        assert!(roll.poll_send(A).is_some());
+        assert!(places.poll_send(A).is_some());
     }
 
     #[test]
     fn checking_is_bounded_by_link() {
-        let mut roll = roll(1);
-        roll.link_up(A, 0);
-        let send = |roll: &mut Roll, n: u64, now| {
-            roll.receive(A, &message(&Record::sign(&keypair(2), GROUP, n, at(1))), now).unwrap();
-            roll.records().next().map_or(0, Record::made_ms)
+        let mut places = node(1);
+        places.link_up(A, 0);
+        let send = |places: &mut Whereabouts, n: u64, now| {
+            places.receive(A, &message(&Record::sign(&keypair(2), GROUP, n, at(1))), now).unwrap();
+            places.records().next().map_or(0, Record::made_ms)
         };
         for n in 1..=CHECKS_AT_ONCE {
-            assert_eq!(send(&mut roll, n, 0), n);
+            assert_eq!(send(&mut places, n, 0), n);
         }
-        assert_eq!(send(&mut roll, 5000, 0), CHECKS_AT_ONCE);
-        assert_eq!(send(&mut roll, 5001, 1000), 5001);
+        assert_eq!(send(&mut places, 5000, 0), CHECKS_AT_ONCE);
+        assert_eq!(send(&mut places, 5001, 1000), 5001);
     }
 
     #[test]
     fn what_was_kept_is_there_after_a_restart_and_damage_is_left_out() {
-        let mut first = roll(1);
+        let mut first = node(1);
         first.link_up(A, 0);
         let record = Record::sign(&keypair(2), GROUP, 1, at(1));
         first.receive(A, &message(&record), 0).unwrap();
         let mut forged = Record::sign(&keypair(3), GROUP, 1, at(3)).bytes().to_vec();
         *forged.last_mut().unwrap() ^= 1;
-        let mut second = roll(1);
+        let mut second = node(1);
         second.load(first.records().cloned().chain([Record::decode(&forged).unwrap()]));
         assert_eq!(second.records().collect::<Vec<_>>(), [&record]);
         assert!(!second.take_changed());
