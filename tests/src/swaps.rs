@@ -45,7 +45,13 @@ impl Party {
             Desk::wallet_place(&home, &place.chain).ensure_seed().expect("a seed");
         }
         let desk = Desk::open(&home, places.to_vec()).expect("a desk");
-        Self { desk, me: Peer { key: name.into(), name: name.into() }, home, places: places.to_vec(), _folder: folder }
+        Self {
+            desk,
+            me: Peer { key: name.into(), name: name.into(), group: None },
+            home,
+            places: places.to_vec(),
+            _folder: folder,
+        }
     }
 
     /// Forgets everything that is not on disk.

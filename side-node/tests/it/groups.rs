@@ -3,9 +3,16 @@
 use std::time::{Duration, Instant};
 
 use bft_json_crdt::identity::AuthorId;
+use bitcoin::Amount;
+use bitcoin::absolute::Height;
 use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Sealing};
 use side_node::api::client;
 use side_node::api::control::Verb;
+use side_node::btc::htlc::secrets::SpendKey;
+use side_node::btc::htlc::swap::{Message, SwapId};
+use side_node::btc::htlc::terms::{LockKind, Offer, TERMS_VERSION};
+use side_node::btc::swaps::GroupLink;
+use side_node::btc::swaps::traffic::Outgoing;
 use side_node::cli::commands::init::Made;
 use side_node::daemon::groups::{Entered, GroupAction, GroupBrief, GroupInfo, GroupList, InviteOptions, Invitee};
 use side_node::daemon::view::History;
@@ -308,4 +315,50 @@ async fn requests_name_their_group_on_the_control_socket() {
     };
     tokio::task::spawn_blocking(asking).await.unwrap();
     node.stop().await.unwrap();
+}
+
+/// What is said about a swap is said in the group in which it was offered, whatever the node's default is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_stays_in_the_group_in_which_it_was_offered() {
+    let test = TestRoot::new();
+    let server = relay(&test.folder.path().join("relay"), 0).await;
+    let (made1, made2) = (test.init("node1"), test.init("node2"));
+    let one = test.start("node1", &server.url()).await;
+    let two = test.start("node2", &server.url()).await;
+    let invitation = founded(&made2, "team");
+    let team = join_running(&one, &invitation).await.group.group;
+    join_running(&two, &invitation).await;
+    let links = [&one, &two].map(|daemon| GroupLink::Running(daemon.mailbox().clone()));
+    let key = SpendKey::from_bytes([9; 32]).unwrap().public();
+    let offer = Offer {
+        version: TERMS_VERSION,
+        chain: "regtest".parse().unwrap(),
+        kind: LockKind::P2wsh,
+        amount: Amount::from_sat(50_000),
+        timeout: Height::from_consensus(200).unwrap(),
+        payment_hash: None,
+        claim_key: None,
+        refund_key: Some(key),
+    };
+    let message = Message::Offer { offer: offer.clone() };
+    links[0].say(&Outgoing { to: made2.key.clone(), group: Some(team.clone()), message }).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let offered = loop {
+        if let Some(offered) = links[1].traffic().await.unwrap().offers().into_iter().next() {
+            break offered;
+        }
+        assert!(Instant::now() < deadline, "the offer has not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((&offered.from.key, offered.from.group.as_ref()), (&made1.key, Some(&team)));
+    let message = Message::Cancel { swap: SwapId::of(&offer) };
+    links[1].say(&Outgoing { to: made1.key.clone(), group: offered.from.group, message }).await.unwrap();
+    let swaps = async |group: &str| {
+        let answer = two.mailbox().of(group).unwrap().ask(Verb::Swaps).await.unwrap();
+        answer["entries"].as_array().unwrap().len()
+    };
+    assert_eq!((swaps("side").await, swaps("team").await), (0, 2));
+    one.stop().await.unwrap();
+    two.stop().await.unwrap();
+    server.shutdown().await.unwrap();
 }

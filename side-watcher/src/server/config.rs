@@ -15,8 +15,8 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 4_096;
 pub const DEFAULT_MAX_CONNECTIONS_PER_IP: usize = 256;
 /// Connections that have not finished their hello. When there are more, the oldest is cut: an honest one takes milliseconds.
 pub const DEFAULT_MAX_HANDSHAKES: usize = 256;
-/// Connections that speak for one key: a node, its shells and their leftovers after a network change.
-pub const DEFAULT_MAX_CONNECTIONS_PER_KEY: usize = 32;
+/// Connections that speak for one key: a node has one for each of its groups, 64 at most, and there are leftovers after a network change.
+pub const DEFAULT_MAX_CONNECTIONS_PER_KEY: usize = 96;
 /// Groups carried in all: each is held in memory.
 pub const DEFAULT_MAX_GROUPS: usize = 1_024;
 /// Groups that are adopted because one key asked for them, while the relay runs.

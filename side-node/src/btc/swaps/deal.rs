@@ -44,6 +44,10 @@ pub struct Peer {
     pub key: String,
     /// What it was called when the swap began, for display.
     pub name: String,
+    /// The id of the group in which the swap was offered: what is said about it is said there, whatever groups the node joins or leaves. The node's default
+    /// group if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A chain and its servers.

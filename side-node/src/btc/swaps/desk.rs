@@ -601,7 +601,8 @@ fn beside(deal: &Deal, effects: &[(usize, Effect)]) -> Beside {
     for (_, effect) in effects {
         match effect {
             Effect::Publish(message) => {
-                let outgoing = Outgoing { to: deal.peer.key.clone(), message: message.clone() };
+                let Peer { key, group, .. } = deal.peer.clone();
+                let outgoing = Outgoing { to: key, group, message: message.clone() };
                 beside.outgoing.push(serde_json::to_string(&outgoing).expect("a message always serializes"));
             }
             Effect::Notify(Notice { level, text }) => {

@@ -13,6 +13,7 @@ use crate::api::control::Verb;
 use crate::btc::htlc::swap::{Message, SwapId};
 use crate::btc::htlc::terms::{Acceptance, Offer};
 use crate::daemon::Mailbox;
+use crate::daemon::groups::{GroupAction, GroupList};
 use crate::daemon::view::{Accepted, Swaps};
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
@@ -30,7 +31,7 @@ pub struct Said {
     pub message: Message,
 }
 
-/// All that was said to or by this node, in the group's order.
+/// All that was said to or by this node, group by group, in each group's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// This node's key.
@@ -41,8 +42,8 @@ pub struct Traffic {
 
 impl Traffic {
     /// Reads entries of the group's history. What does not read is nothing that was said: its author's program or its author is at fault.
-    pub fn read(swaps: &Swaps) -> Self {
-        Self { me: swaps.key.clone(), said: swaps.entries.iter().filter_map(read).collect() }
+    pub fn read(group: &str, swaps: &Swaps) -> Self {
+        Self { me: swaps.key.clone(), said: swaps.entries.iter().filter_map(|entry| read(group, entry)).collect() }
     }
 
     /// Whether this node has said that already.
@@ -118,7 +119,7 @@ fn about(message: &Message) -> SwapId {
     }
 }
 
-fn read(entry: &Entry) -> Option<Said> {
+fn read(group: &str, entry: &Entry) -> Option<Said> {
     if entry.problem.is_some() || entry.version != 1 {
         return None;
     }
@@ -136,7 +137,8 @@ fn read(entry: &Entry) -> Option<Said> {
     };
     let key = entry.author.to_string();
     let name = entry.name.clone().unwrap_or_else(|| crate::output::short(&key).to_owned());
-    Some(Said { author: Peer { key, name }, to: text("to")?.to_owned(), at_ms: entry.time_ms, message })
+    let author = Peer { key, name, group: Some(group.to_owned()) };
+    Some(Said { author, to: text("to")?.to_owned(), at_ms: entry.time_ms, message })
 }
 
 /// A message on its way to the group, as it waits in the store.
@@ -144,6 +146,9 @@ fn read(entry: &Entry) -> Option<Said> {
 pub struct Outgoing {
     /// To whom: a key.
     pub to: String,
+    /// In which group; in the node's default one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// What.
     pub message: Message,
 }
@@ -168,7 +173,7 @@ impl Outgoing {
     }
 }
 
-/// The way to the group's history: through the node that runs, or into its folder while none does.
+/// The way to the histories of the node's groups: through the node that runs, or into its folder while none does.
 #[derive(Debug, Clone)]
 pub enum GroupLink {
     /// In the node's own process.
@@ -183,15 +188,19 @@ pub enum GroupLink {
 }
 
 impl GroupLink {
-    async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(&self, verb: Verb) -> Result<T, CommandError> {
+    async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(
+        &self,
+        group: Option<&str>,
+        verb: Verb,
+    ) -> Result<T, CommandError> {
         match self {
             Self::Running(mailbox) => {
-                let value = mailbox.ask(verb).await?;
+                let value = mailbox.ask_in(group, verb).await?;
                 serde_json::from_value(value).map_err(|e| CommandError::bug(format!("an answer has another form: {e}")))
             }
             Self::Folder { root, home } => {
-                let (root, home) = (root.clone(), home.clone());
-                let asking = move || crate::cli::commands::ask_node(&root, &home, None, verb);
+                let (root, home, group) = (root.clone(), home.clone(), group.map(str::to_owned));
+                let asking = move || crate::cli::commands::ask_node(&root, &home, group.as_deref(), verb);
                 tokio::task::spawn_blocking(asking)
                     .await
                     .map_err(|e| CommandError::bug(format!("the node could not be asked: {e}")))?
@@ -199,12 +208,24 @@ impl GroupLink {
         }
     }
 
-    /// What was said of swaps to or by this node.
+    /// What was said of swaps to or by this node, in any of its groups. A group that does not run says nothing.
     ///
     /// # Errors
     /// The node cannot be asked.
     pub async fn traffic(&self) -> Result<Traffic, CommandError> {
-        self.ask::<Swaps>(Verb::Swaps).await.map(|swaps| Traffic::read(&swaps))
+        let list: GroupList = self.ask(None, Verb::Groups { action: GroupAction::List }).await?;
+        let mut all = Traffic { me: list.key, said: Vec::new() };
+        let mut failure = None;
+        for info in &list.groups {
+            match self.ask::<Swaps>(Some(&info.group), Verb::Swaps).await {
+                Ok(swaps) => all.said.extend(Traffic::read(&info.group, &swaps).said),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) if all.said.is_empty() => Err(error),
+            _ => Ok(all),
+        }
     }
 
     /// Signs a message and hands it to the group; it is on disk when this returns.
@@ -212,7 +233,7 @@ impl GroupLink {
     /// # Errors
     /// The node cannot be asked, or must not write.
     pub async fn say(&self, outgoing: &Outgoing) -> Result<(), CommandError> {
-        self.ask::<Accepted>(outgoing.verb()).await.map(drop)
+        self.ask::<Accepted>(outgoing.group.as_deref(), outgoing.verb()).await.map(drop)
     }
 }
 
@@ -226,7 +247,7 @@ mod tests {
     use crate::btc::htlc::terms::{ChainId, LockKind, TERMS_VERSION};
 
     fn peer(name: &str) -> Peer {
-        Peer { key: name.repeat(4), name: name.into() }
+        Peer { key: name.repeat(4), name: name.into(), group: None }
     }
 
     fn offer(pays: bool, chain: &str, hash: Option<u8>) -> Offer {

@@ -11,7 +11,9 @@ use crate::output::short;
 
 /// Arguments of `group use`.
 #[derive(Debug, Args)]
-#[command(after_help = "Swaps and the console follow the default group of the moment in which the node starts.")]
+#[command(
+    after_help = "The console of a running node stays where it is: /group use GROUP turns it to another one. Swaps stay in the group in which they were offered."
+)]
 pub struct UseArgs {
     /// The node
     pub node: Name,

@@ -83,7 +83,7 @@ impl Party {
         let places = if places.is_empty() { vec![session.place.clone()] } else { places.to_vec() };
         let desk = Desk::open(&session.home, places).map_err(|e| session.error(e))?;
         let key = crate::keys::load(&session.home.key_file())?.author().to_string();
-        Ok(Self { me: Peer { key, name: name.to_string() }, desk, session, told: BTreeSet::new() })
+        Ok(Self { me: Peer { key, name: name.to_string(), group: None }, desk, session, told: BTreeSet::new() })
     }
 
     /// Makes sure that the wallet can pay; a devnet's faucet helps out.

@@ -11,7 +11,7 @@ use crate::btc::htlc::swap::Role;
 use crate::btc::htlc::terms::LockKind;
 use crate::btc::swaps::NewOffer;
 use crate::btc::swaps::view;
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::error::CommandError;
 
 /// Blocks to the timeout unless somebody says otherwise: a day of ten minute blocks.
@@ -64,6 +64,9 @@ pub struct OfferArgs {
     /// The kind of output
     #[arg(long, value_enum, default_value_t = Kind::Taproot)]
     pub kind: Kind,
+    /// In which group.
+    #[command(flatten)]
+    pub group: GroupArgs,
     /// Where the chain is.
     #[command(flatten)]
     pub chain: ChainArgs,
@@ -80,7 +83,7 @@ pub fn run(globals: &Globals, args: OfferArgs) -> Result<(), CommandError> {
         ))
         .hint(format!("--blocks {least} or more")));
     }
-    let peer = session.member(&args.to)?;
+    let peer = session.member(&args.group, &args.to)?;
     session.warn_single();
     let new = NewOffer {
         role: if args.receive { Role::Payee } else { Role::Payer },

@@ -12,7 +12,7 @@ use crate::btc::htlc::terms::ChainId;
 use crate::btc::settings::{BtcSettings, Layer};
 use crate::btc::swaps::watch::CatchUp;
 use crate::btc::swaps::{ChainPlace, Deal, Desk, DeskError, GroupLink, Peer, Round};
-use crate::cli::Globals;
+use crate::cli::{Globals, GroupArgs};
 use crate::config::ConfigFile;
 use crate::daemon::view::Peers;
 use crate::error::CommandError;
@@ -101,12 +101,13 @@ impl Session {
     }
 
     /// The member that a text means: a node of this machine, a name that one member has, a key or its beginning.
-    pub(in crate::cli::commands) fn member(&self, text: &str) -> Result<Peer, CommandError> {
-        let peers: Peers = crate::cli::commands::ask_node(&self.root, &self.home, None, Verb::Peers)?;
+    pub(in crate::cli::commands) fn member(&self, group: &GroupArgs, text: &str) -> Result<Peer, CommandError> {
+        let word = group.group.as_deref();
+        let peers: Peers = crate::cli::commands::ask_node(&self.root, &self.home, word, Verb::Peers)?;
         let local = LockedRegistry::open(&self.root)?;
         let local = local.registry.nodes.iter().find(|(name, _)| name.as_str() == text);
         if let Some((name, node)) = local.filter(|(_, node)| node.groups.contains(&peers.group)) {
-            return Ok(Peer { key: node.key.clone(), name: name.to_string() });
+            return Ok(Peer { key: node.key.clone(), name: name.to_string(), group: Some(peers.group) });
         }
         let prefix = text.to_ascii_lowercase();
         let found: Vec<_> = peers
@@ -122,6 +123,7 @@ impl Session {
             [member] => Ok(Peer {
                 key: member.key.clone(),
                 name: member.name.clone().unwrap_or_else(|| output::short(&member.key).to_owned()),
+                group: Some(peers.group.clone()),
             }),
             [] => Err(CommandError::user(format!("the group has no member {text:?}"))
                 .hint(format!("see the members: side-node peers {}", self.name))),
