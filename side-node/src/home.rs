@@ -145,6 +145,11 @@ impl NodeHome {
         self.path.join("config.toml")
     }
 
+    /// What the agreement on blocks keeps: this node's votes.
+    pub fn consensus_folder(&self) -> PathBuf {
+        self.path().join("consensus")
+    }
+
     /// The database.
     pub fn database_file(&self) -> PathBuf {
         self.path.join("side.sqlite")

@@ -21,12 +21,14 @@ use super::groups::Folder;
 use super::membership::Membership;
 use crate::clock;
 use crate::error::CommandError;
-use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all};
+use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all, replace_file};
 use crate::keys;
 use crate::member::{Member, store_error};
 
 /// Under this key, followed by the group's id, the database keeps that what it has of a group may be old although the rest is settled.
 const SUSPECTED_KEY: &str = "suspected-group/";
+/// The file that names the journal of votes, beside it.
+const VOTES_MARK: &str = "journal";
 
 /// A node's folder, opened: this process alone uses it.
 pub struct Opened {
@@ -42,6 +44,8 @@ pub struct Opened {
     identified: Identified,
     /// Whether its owner declares that it is.
     trusted: bool,
+    /// Names the journal of votes that lies beside it.
+    votes: Bytes,
     /// Goes with the value.
     pub lock: FolderLock,
 }
@@ -50,7 +54,7 @@ impl Opened {
     /// Reads a group from the database.
     pub fn member(&mut self, membership: &Membership) -> Result<Member, CommandError> {
         let suspicion = self.identified.suspicion.as_ref().map(ToString::to_string);
-        let word = Word { suspicion, trusted: self.trusted };
+        let word = Word { suspicion, trusted: self.trusted, votes: self.votes.clone() };
         load(&self.name, &self.keypair, membership, &mut self.store, &word)
     }
 }
@@ -83,7 +87,8 @@ pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -
         let all = stored(&mut store)?;
         settle(&mut store, &mut identified, all)?;
     }
-    Ok(Opened { name, keypair, folder, store, identified, trusted: trust, lock })
+    let votes = votes_mark(home)?;
+    Ok(Opened { name, keypair, folder, store, identified, trusted: trust, votes, lock })
 }
 
 fn witness_folder(root: &Root, key: &str) -> Result<PathBuf, CommandError> {
@@ -93,6 +98,22 @@ fn witness_folder(root: &Root, key: &str) -> Result<PathBuf, CommandError> {
             .map_err(|e| CommandError::io(format!("cannot create {}", folder.display()), &e))?;
     }
     Ok(witness)
+}
+
+/// Names the journal of votes in a node's folder. Where there is none yet, or it was lost, it gets a new name.
+fn votes_mark(home: &NodeHome) -> Result<Bytes, CommandError> {
+    let file = home.consensus_folder().join(VOTES_MARK);
+    let failed = |e: &std::io::Error| CommandError::io(format!("cannot use {}", file.display()), e);
+    match std::fs::read(&file) {
+        Ok(mark) => Ok(mark.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_private_dir_all(&home.consensus_folder()).map_err(|e| failed(&e))?;
+            let mark = hex::encode(clock::random::<16>()?);
+            replace_file(&file, mark.as_bytes()).map_err(|e| failed(&e))?;
+            Ok(mark.into())
+        }
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 fn key_of(group: &GroupId) -> String {
@@ -125,6 +146,8 @@ fn settle(store: &mut SqliteStore, identified: &mut Identified, good: BTreeSet<G
 struct Word {
     suspicion: Option<String>,
     trusted: bool,
+    /// The journal of votes beside it.
+    votes: Bytes,
 }
 
 fn load(
@@ -137,6 +160,7 @@ fn load(
     let group = membership.group();
     let suspected = word.suspicion.is_some() || store.meta(&key_of(&group)).map_err(store_error)?.is_some();
     let mut member = Member::load(name.clone(), membership.invitation.genesis().clone(), keypair.clone(), store)?;
+    member.tie_votes(store, &word.votes)?;
     if word.trusted {
         member.trust();
     }
@@ -168,6 +192,7 @@ pub struct Disk {
     failure: OnceLock<CommandError>,
     identified: Mutex<Identified>,
     trusted: bool,
+    votes: Bytes,
     /// Groups that have learnt from others what this node wrote there, while the database is suspected.
     learnt: Mutex<BTreeSet<GroupId>>,
 }
@@ -180,10 +205,10 @@ struct Writer {
 impl Disk {
     /// Starts the thread.
     pub fn start(opened: Opened) -> Result<(Self, Folder, FolderLock), CommandError> {
-        let Opened { name, keypair, folder, store, identified, trusted, lock } = opened;
+        let Opened { name, keypair, folder, store, identified, trusted, votes, lock } = opened;
         let writer = RwLock::new(Some(spawn(store)?));
         let (identified, learnt) = (Mutex::new(identified), Mutex::default());
-        let disk = Self { name, keypair, writer, failure: OnceLock::new(), identified, trusted, learnt };
+        let disk = Self { name, keypair, writer, failure: OnceLock::new(), identified, trusted, votes, learnt };
         Ok((disk, folder, lock))
     }
 
@@ -211,7 +236,7 @@ impl Disk {
     /// Reads a group from the database. The groups that run wait with their commits meanwhile.
     pub async fn member(&self, membership: Membership) -> Result<Member, CommandError> {
         let (name, keypair) = (self.name.clone(), self.keypair.clone());
-        let word = Word { suspicion: self.suspicion(), trusted: self.trusted };
+        let word = Word { suspicion: self.suspicion(), trusted: self.trusted, votes: self.votes.clone() };
         self.with_store(move |store| load(&name, &keypair, &membership, store, &word)).await?
     }
 

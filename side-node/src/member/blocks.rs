@@ -69,6 +69,30 @@ impl Member {
         Ok(())
     }
 
+    /// Ties what this node has voted (BFT mode) to the journal of that name: it is kept beside the database. With another journal than the database has seen
+    /// nobody knows what this node has voted in the present epoch, so it takes no part in it.
+    pub fn tie_votes(&mut self, store: &mut impl Store, journal: &Bytes) -> Result<(), CommandError> {
+        if matches!(self.engine, Engine::Leader(_)) {
+            return Ok(());
+        }
+        let key = format!("sealing.votes.{}", self.id());
+        let known = store.meta(&key).map_err(store_error)?;
+        if known.as_ref() == Some(journal) {
+            return Ok(());
+        }
+        // A database that has never had one has never voted.
+        if known.is_some() && self.sealing {
+            for may_seal in [false, true] {
+                let effects = self.engine.set_sealing(&self.core.group, may_seal);
+                self.carry_out(effects, None, None, 0);
+            }
+            let text = "the journal of this node's votes on blocks is not the one that its database knows: it takes no part in the present epoch";
+            self.news[0].push(News::Notice(text.to_owned()));
+        }
+        self.stage(Write::Meta { key, value: Some(journal.clone()) });
+        Ok(())
+    }
+
     /// The epoch for which this node is to run simplex now; never in leader mode. To be asked after each round.
     pub fn seat(&self) -> Option<Seat> {
         self.engine.seat(&self.core.group)

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bft_json_crdt::identity::Keypair;
+use bytes::Bytes;
 use side_ledger::address::HostPort;
 use side_ledger::genesis::{Admission, GroupSpec, Limits, Sealing};
 use side_ledger::{Genesis, Position};
-use side_store::{OpenOptions, SqliteStore, Store as _};
+use side_store::{MemoryStore, OpenOptions, SqliteStore, Store as _};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -232,6 +233,24 @@ async fn agree(nodes: &[Node]) -> Shown {
         assert!(shown.height > first.height || shown.state == first.state, "node {} has another state", node.number);
     }
     first
+}
+
+#[test]
+fn a_node_whose_journal_of_votes_was_lost_takes_no_part_in_the_epoch() {
+    let mut store = MemoryStore::new();
+    let mut load = |journal: &'static [u8]| {
+        let name = "node1".parse().unwrap();
+        let mut member = Member::load(name, genesis(0), keypair(0), &mut store).unwrap();
+        member.tie_votes(&mut store, &Bytes::from_static(journal)).unwrap();
+        let batch = member.take_staged();
+        store.commit(&batch).unwrap();
+        member.durable();
+        (member.seat().is_some(), member.take_news().len())
+    };
+    assert_eq!(load(b"one"), (true, 0), "it has never voted");
+    assert_eq!(load(b"one"), (true, 0));
+    assert_eq!(load(b"other"), (false, 1), "nobody knows what it voted");
+    assert_eq!(load(b"other"), (false, 0), "also later");
 }
 
 #[test]

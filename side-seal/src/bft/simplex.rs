@@ -46,7 +46,7 @@ use super::seat::{Seat, public_key};
 /// How long the others wait for a leader's proposal before they give its view up: the idle wait of an honest leader, and what a message may take.
 pub const LEADER_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 1_000);
 /// How long they wait for a view's notarization: the proposal may have to wait for changes that are on their way.
-pub const CERTIFICATION_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 2_500);
+pub const CERTIFICATION_TIMEOUT: Duration = Duration::from_millis(IDLE_MS + 1_500);
 /// After how long in a view that has been given up they say so again.
 pub const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how long a sealer that was not heard while the others were is passed over at once.
