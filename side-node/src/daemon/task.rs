@@ -7,6 +7,7 @@ use std::time::Duration;
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Findings;
 use side_ledger::Position;
+use side_seal::bft::request::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::member::{Around, Member, News};
 use crate::net::relay::{self, Relay};
 use crate::net::{Event, LinkId, Outlet, SendError, Stream, Transport as _};
 use crate::output::{carried, short};
+use crate::sealer::Sealer;
 
 /// Most inputs that one round takes before it commits: enough to share a flush, few enough that nobody waits long.
 const MAX_ROUND: usize = 256;
@@ -60,6 +62,7 @@ enum Input {
     Ask(Ask),
     Net(Event),
     Audited(Findings),
+    Agreement(Request),
     Time,
 }
 
@@ -76,6 +79,14 @@ pub(super) struct Brief {
     pub(super) links: u64,
 }
 
+/// What the agreement asks next; in leader mode there is none.
+async fn asked(sealer: &mut Option<Sealer>) -> Request {
+    match sealer {
+        Some(sealer) => sealer.request().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The ways to other nodes that serve one group.
 pub(super) struct Ways {
     /// What all transports of the group have to say.
@@ -84,6 +95,8 @@ pub(super) struct Ways {
     pub(super) relay: Relay,
     /// Direct connections; it also tells on all links where members are.
     pub(super) direct: DirectWay,
+    /// This node's part in the agreement on blocks, in BFT mode.
+    pub(super) sealer: Option<Sealer>,
 }
 
 /// The owner of a node's group.
@@ -152,6 +165,7 @@ impl Task {
                 },
                 Some(event) = self.ways.events.recv() => Input::Net(event),
                 findings = audit::finished(&mut self.audit) => Input::Audited(findings),
+                request = asked(&mut self.ways.sealer) => Input::Agreement(request),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Input::Time,
             };
             let mut round = Round::default();
@@ -161,6 +175,8 @@ impl Task {
                     self.take(Input::Ask(ask), &mut round);
                 } else if let Ok(event) = self.ways.events.try_recv() {
                     self.take(Input::Net(event), &mut round);
+                } else if let Some(request) = self.ways.sealer.as_mut().and_then(Sealer::try_request) {
+                    self.take(Input::Agreement(request), &mut round);
                 } else {
                     break;
                 }
@@ -241,6 +257,7 @@ impl Task {
             // Every round sends what there is room for.
             Input::Net(Event::Room { .. }) | Input::Time => {}
             Input::Net(Event::Notice(text)) => round.notices.push(text),
+            Input::Agreement(request) => self.member.request(request, now_ms),
             Input::Audited(findings) => {
                 tracing::debug!(checked = findings.checked(), bad = findings.bad().len(), "checked stored signatures");
                 round.notices.extend(audit::notices(&self.member.take_audit(&findings)));
@@ -261,6 +278,10 @@ impl Task {
         }
         self.ways.direct.set_members(self.member.parties());
         self.flush();
+        if let Some(sealer) = &mut self.ways.sealer {
+            self.member.take_replies().into_iter().for_each(|reply| sealer.reply(reply));
+            sealer.take_seat(&self.member);
+        }
         self.tell_alone(&mut round);
         for notice in round.notices {
             let _ = self.announcements.send(Announcement::Notice(notice));

@@ -9,6 +9,7 @@ use super::task::Ways;
 use crate::config::{ConfigFile, Settings};
 use crate::error::CommandError;
 use crate::net::relay::{Relay, RelayConfig};
+use crate::sealer::Sealer;
 
 /// Events that wait for a group's task; a transport that has more waits.
 const EVENTS: usize = 256;
@@ -36,6 +37,7 @@ impl Connector {
             genesis: invitation.genesis().clone(),
         };
         let direct = self.direct.way(membership, events.clone());
-        Ok(Ways { events: from_net, relay: Relay::spawn(relay, events), direct })
+        let sealer = Sealer::new(self.direct.p2p().clone(), invitation.genesis(), self.keypair.clone());
+        Ok(Ways { events: from_net, relay: Relay::spawn(relay, events), direct, sealer })
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Bound {
 pub(super) fn start(root: &Root, home: &NodeHome, keypair: Keypair, file: &ConfigFile) -> Result<Bound, CommandError> {
     let key = keypair.author();
     let begin = |listen: SocketAddr| {
-        P2p::start(P2pConfig { keypair: keypair.clone(), listen, storage: home.path().join("consensus") })
+        P2p::start(P2pConfig { keypair: keypair.clone(), listen, storage: home.consensus_folder() })
     };
     let failed = |listen: SocketAddr, error: &std::io::Error| {
         CommandError::user(format!("cannot listen on {listen} for other nodes: {error}"))
