@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The whole of Side on one machine: a watcher and four nodes, each in its own process with its own key; lines typed into each
-# node; and the four digests, which must be equal. On a terminal node1's console is then yours; without one the demo ends.
-# Everything lives in a temporary folder and is gone afterwards. SIDE_PROFILE=release builds with optimisation first.
+# The whole of Side on one machine: four nodes, each in its own process with its own key, that find each other without a server; lines typed into
+# each of them; a payment; and blocks, whose ids and state roots must be equal on all four, as must the digests. On a terminal node1's console is
+# then yours; without one the demo ends. Everything lives in a temporary folder and is gone afterwards. SIDE_PROFILE=release builds with
+# optimisation first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +20,7 @@ die() {
 }
 
 say "Building (the first time takes some minutes)"
-cargo build --locked --profile "$profile" -p side-watcher -p side-node
+cargo build --locked --profile "$profile" -p side-node
 folder=$profile
 [ "$profile" != dev ] || folder=debug
 bin=$(cd "${CARGO_TARGET_DIR:-target}/$folder" && pwd)
@@ -48,15 +49,6 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-ready() {
-  { exec 3<>"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || return 1
-  printf 'GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&3
-  local answer=
-  read -r -t 5 answer <&3 || true
-  exec 3>&-
-  [[ $answer == *" 200 "* ]]
-}
 # until_true SECONDS COMMAND…
 until_true() {
   local end=$((SECONDS + $1))
@@ -66,20 +58,6 @@ until_true() {
     sleep 0.1
   done
 }
-
-port=8080
-if port_taken $port; then
-  until ! port_taken $port; do port=$((20000 + RANDOM % 20000)); done
-  echo "Port 8080 is taken; the watcher listens on $port instead."
-fi
-export SIDE_RELAY=ws://127.0.0.1:$port
-
-say "Starting the watcher on 127.0.0.1:$port"
-"$bin/side-watcher" --listen "127.0.0.1:$port" >"$work/watcher.log" 2>&1 </dev/null &
-pids+=($!)
-watcher=$!
-watcher_ready() { kill -0 "$watcher" 2>/dev/null || die "the watcher ended"; ready; }
-until_true $patience watcher_ready || die "the watcher did not become ready"
 
 say "Making four nodes"
 for node in "${nodes[@]}"; do
@@ -111,27 +89,38 @@ type_line node4 "the market opens at seven"
 type_line node1 "then we bake on Wednesday"
 type_line node3 "and the butter is with you on Tuesday evening"
 lines=6
+four_vote() { [ "$("$side_node" status node1 --json 2>/dev/null | grep -o '"elector"' | wc -l)" = 4 ]; }
+until_true $patience four_vote || die "the four nodes did not all become voters"
+type_line node1 "/send node2 25"
+type_line node2 "/send node3 10"
 
+# field NODE NAME: the first field of that name in the status.
+field() { "$side_node" status "$1" --json 2>/dev/null | grep -o "\"$2\": *[^,}]*" | head -n 1 | cut -d : -f 2 | tr -d '" '; }
 notes_of() { "$side_node" history "$1" --json 2>/dev/null | grep -o '"kind": *"note"' | wc -l; }
-digest_of() { "$side_node" history "$1" --json 2>/dev/null | grep -o '"digest": *"[^"]*"' | head -n 1 | cut -d '"' -f 4; }
+# Whether the four of them agree on everything that is compared here, and nothing waits for a block.
 agreed() {
-  local node first digest
-  for node in "${nodes[@]}"; do [ "$(notes_of "$node")" -ge $lines ] || return 1; done
-  first=$(digest_of "${nodes[0]}")
-  [ -n "$first" ] || return 1
-  for node in "${nodes[@]}"; do
-    digest=$(digest_of "$node")
-    [ "$digest" = "$first" ] || return 1
+  local node name first
+  for node in "${nodes[@]}"; do [ "$(notes_of "$node")" -ge $lines ] && [ "$(field "$node" pending)" = 0 ] || return 1; done
+  for name in digest height block state_root; do
+    first=$(field "${nodes[0]}" $name)
+    [ -n "$first" ] && [ "$first" != null ] || return 1
+    for node in "${nodes[@]}"; do [ "$(field "$node" $name)" = "$first" ] || return 1; done
   done
 }
-show_digests() { for node in "${nodes[@]}"; do printf '  %s  %s\n' "$node" "$(digest_of "$node")"; done; }
+show() {
+  local node
+  printf '  %-6s %-7s %-16s %-16s %s\n' '' height block 'state root' digest
+  for node in "${nodes[@]}"; do
+    printf '  %-6s %-7s %.16s %.16s %.16s\n' "$node" "$(field "$node" height)" "$(field "$node" block)" "$(field "$node" state_root)" "$(field "$node" digest)"
+  done
+}
 
 if ! until_true $patience agreed; then
-  show_digests
+  show
   die "the nodes do not agree after $patience seconds"
 fi
-say "All four hold the same history of $lines lines. Their digests:"
-show_digests
+say "No watcher: the four found each other. All hold the same $lines lines and the same blocks:"
+show
 
 if ! [ -t 0 ] || ! [ -t 1 ]; then
   exit 0
@@ -140,7 +129,7 @@ fi
 # The person takes node1's place at the keyboard: its process ends and runs again on this terminal.
 kill -TERM "${pid_of[node1]}" 2>/dev/null || true
 wait "${pid_of[node1]}" 2>/dev/null || true
-say "Now you are node1. Type a line and press return; /history, /peers, /status, /help; /quit ends the demo."
+say "Now you are node1. Type a line and press return; /history, /send node2 10, /blocks, /peers, /status, /help; /quit ends the demo."
 cat <<TXT
 From another terminal you can follow another node, or write as it:
   SIDE_HOME=$SIDE_HOME $side_node history node2
@@ -151,9 +140,5 @@ TXT
 trap : INT
 "$side_node" run node1 || true
 trap '' INT
-if until_true 5 agreed; then
-  say "The four digests at the end:"
-else
-  say "The digests (a node may still be catching up):"
-fi
-show_digests
+if until_true 5 agreed; then say "At the end:"; else say "At the end (a node may still be catching up):"; fi
+show
