@@ -4,7 +4,7 @@
 //! costs a few numbers, never memory, and a peer that falls behind just goes on where it stopped.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -116,7 +116,7 @@ pub struct SyncSession {
     /// What the peer is known to hold, by branch: everything up to this `seq`.
     known: HashMap<BranchIdx, u64>,
     /// Authors of whom the peer named a leaf that is not held here: `seq` alone cannot tell what it has.
-    uncertain: HashSet<RawAuthor>,
+    uncertain: BTreeSet<RawAuthor>,
     /// Probes in flight, oldest first.
     probes: VecDeque<(RawAuthor, Vec<ChangeIdx>)>,
     /// Next change of each branch that the peer lacks, below `cursor`; the least is next in causal order.
@@ -167,7 +167,7 @@ impl SyncSession {
             peer_summary_done: false,
             stage: Stage::Heads,
             known: HashMap::new(),
-            uncertain: HashSet::new(),
+            uncertain: BTreeSet::new(),
             probes: VecDeque::new(),
             ranges: BinaryHeap::new(),
             cursor: 0,
@@ -520,7 +520,7 @@ impl SyncSession {
             }
         }
         self.known = HashMap::new();
-        self.uncertain = HashSet::new();
+        self.uncertain = BTreeSet::new();
         self.stage = Stage::Stream;
     }
 
