@@ -134,6 +134,7 @@ impl Member {
         if let Message::Ask { want, have } = message {
             return there.asked(want, have);
         }
+        self.learn_from(&message);
         let (effects, refusal) = self.engine.hear(&mut self.core.group, message.clone());
         self.carry_out(effects, Some(link), Some(&message), now_ms);
         match refusal {
@@ -289,24 +290,6 @@ impl Member {
             self.carry_out(effects, None, None, 0);
             let write = Write::Meta { key: suspended_key(self), value: None };
             self.stage(write);
-        }
-    }
-
-    /// A node that must not seal may again once every peer that has told where its chain ends has nothing more, and one of them knows what this
-    /// node wrote.
-    pub(super) fn learn_chain(&mut self) {
-        if self.sealing || self.core.is_read_only() || self.catch_up.is_some() {
-            return;
-        }
-        let (engine, group) = (&self.engine, &self.core.group);
-        // In BFT mode it takes part from the next epoch on only, in which it has voted for nothing.
-        let bft = matches!(engine, Engine::Bft(_));
-        let knows = self.links.values().any(|there| (bft || there.greeted) && there.knows_own_tip(group.replica()));
-        let mut told = self.links.values().filter(|there| there.greeted);
-        if knows && told.all(|there| there.chain_learnt(engine, group)) {
-            self.allow_sealing();
-            let text = "this node has learnt where the chain ends: it seals and gives its word again".to_owned();
-            self.news[0].push(News::Notice(text));
         }
     }
 }

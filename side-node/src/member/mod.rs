@@ -11,6 +11,7 @@
 //! - [`blocks`]: what the engine wants done is done
 //! - [`newcomer`]: the state first, where the history is missing
 //! - [`duties`]: what a node writes without being told to
+//! - [`learn`]: what it has to learn where its copy may be old
 //! - [`prove`]: proofs for whoever has no node
 //! - [`say`]: what people have it write
 //! - [`watch`]: what becomes of its own transactions
@@ -26,6 +27,7 @@
 mod blocks;
 mod core;
 mod duties;
+mod learn;
 mod link;
 mod newcomer;
 mod parties;
@@ -55,6 +57,7 @@ use self::blocks::Asked;
 pub use self::core::store_error;
 use self::core::{Core, Digested};
 use self::duties::Duties;
+use self::learn::Learning;
 use self::link::Link;
 use self::newcomer::CatchUp;
 use crate::error::CommandError;
@@ -110,6 +113,7 @@ pub struct Member {
     /// What was asked for and is not here.
     asked: BTreeMap<BlockId, Asked>,
     duties: Duties,
+    learning: Learning,
     watched: Watched,
     /// Where the history is missing: what is known of the state.
     catch_up: Option<CatchUp>,
@@ -134,6 +138,7 @@ impl Member {
             ended: VecDeque::new(),
             asked: BTreeMap::new(),
             duties: Duties::default(),
+            learning: Learning::default(),
             watched: Watched::default(),
             catch_up: None,
             news: Default::default(),
@@ -267,7 +272,7 @@ impl Member {
     pub fn tick(&mut self, now_ms: u64) {
         self.ask_again(now_ms);
         self.tick_state(now_ms);
-        self.learn_chain();
+        self.learn();
         self.do_duties(now_ms);
         self.seal(now_ms);
         self.follow_own();
@@ -361,11 +366,6 @@ impl Member {
     /// Whether writes are refused.
     pub fn is_read_only(&self) -> bool {
         self.core.is_read_only()
-    }
-
-    /// Whether a node that is read-only has learnt its own last change from a peer, so that it may [write again](Member::allow_writing).
-    pub fn knows_own_tip(&self) -> bool {
-        self.links.values().any(|there| there.knows_own_tip(self.core.replica()))
     }
 
     /// Allows writing again; whoever holds the member has made sure that the store is known as the latest copy. Sealing follows once the chain is learnt.

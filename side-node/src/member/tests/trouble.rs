@@ -75,7 +75,10 @@ fn a_leader_that_is_restored_from_an_old_backup_never_convicts_itself() {
     // It hears of changes before it hears of blocks.
     world.way =
         Box::new(|_, to, stream| if (to, stream) == (0, Stream::Seal) { Fate::Vanishes } else { Fate::Arrives });
-    let (link, _) = world.connect(0, 1);
+    let mut links = vec![world.connect(0, 1).0];
+    world.pass(5 * INTERVAL_MS);
+    assert!(!world.member(0).knows_own_tip(), "the other voter may hold what this one has never seen");
+    links.push(world.connect(0, 2).0);
     world.until("it has learnt its own tip", |world| world.member(0).knows_own_tip());
     world.member(0).allow_writing();
     world.pass(5 * INTERVAL_MS);
@@ -84,7 +87,7 @@ fn a_leader_that_is_restored_from_an_old_backup_never_convicts_itself() {
     let error = world.say(0, &Verb::Vote { ballot }).unwrap_err();
     assert!(error.message().contains("may have forgotten"), "a vote would name the highest block: {error}");
 
-    world.disconnect(0, link);
+    links.into_iter().for_each(|link| world.disconnect(0, link));
     world.way = Box::new(|_, _, _| Fate::Arrives);
     for other in 1..3 {
         world.connect(0, other);
