@@ -76,6 +76,18 @@ impl SimDisk {
         (disk.off, disk.operations, disk.faults) = (false, 0, faults);
     }
 
+    /// What would survive a crash now, to be [put back](SimDisk::put_back) later.
+    pub fn backup(&self) -> Vec<u8> {
+        self.lock().durable.clone()
+    }
+
+    /// Puts an older state in the place of everything. The machine has to be off.
+    pub fn put_back(&self, backup: &[u8]) {
+        let mut disk = self.lock();
+        disk.pending.clear();
+        disk.durable = backup.to_vec();
+    }
+
     /// Damages a durable byte.
     pub fn flip(&self, at: usize) {
         if let Some(byte) = self.lock().durable.get_mut(at) {

@@ -1,0 +1,66 @@
+//! What happens in one play, all of it from its seed.
+
+use crate::rng::Rng;
+
+/// What the liar among the members does. In every play but the honest ones one member lies, and is the first to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Evil {
+    /// Nobody lies.
+    Nobody,
+    /// It runs two machines under one key, each linked to half of the others: it forks its chain of changes, seals ranks twice, and votes twice and differently.
+    TwoFaces,
+    /// It shows its blocks to one other member only, and its changes to some.
+    Withholds,
+    /// It never seals.
+    Stalls,
+    /// It seals blocks whose state roots are wrong, for some or for all.
+    WrongRoots,
+    /// It sends broken messages, words and blocks of epochs that nobody voted for, and repeats what it has heard.
+    Floods,
+}
+
+pub(crate) const EVILS: [Evil; 6] =
+    [Evil::Nobody, Evil::TwoFaces, Evil::Withholds, Evil::Stalls, Evil::WrongRoots, Evil::Floods];
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) members: usize,
+    pub(crate) evil: Evil,
+    /// Until when things fail.
+    pub(crate) trouble_ms: u64,
+    /// Until when people write.
+    pub(crate) writing_ms: u64,
+    /// The longest way of a message.
+    pub(crate) delay_ms: u64,
+    /// Between crashes, of all machines together.
+    pub(crate) crash_every_ms: u64,
+    /// Between cuts of single links.
+    pub(crate) cut_every_ms: u64,
+    /// Between partitions.
+    pub(crate) part_every_ms: u64,
+    /// Whether disks are set back to an older state.
+    pub(crate) restores: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::of(seed, EVILS[(seed % EVILS.len() as u64) as usize])
+    }
+
+    pub(crate) fn of(seed: u64, evil: Evil) -> Self {
+        let mut rng = Rng::new(seed);
+        Self {
+            seed,
+            members: rng.between(4, 7) as usize,
+            evil,
+            trouble_ms: 6_000,
+            writing_ms: 6_500,
+            delay_ms: rng.between(5, 120),
+            crash_every_ms: rng.between(300, 1_500),
+            cut_every_ms: rng.between(100, 800),
+            part_every_ms: rng.between(1_000, 3_000),
+            restores: !seed.is_multiple_of(3),
+        }
+    }
+}
