@@ -350,6 +350,7 @@ impl Task {
         }
         self.reconsider();
         self.do_duties();
+        self.ask_again();
         self.greet_newcomer();
         self.seals.stir();
     }

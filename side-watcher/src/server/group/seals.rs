@@ -190,6 +190,14 @@ impl Task {
         self.carry_out(effects, None);
     }
 
+    /// Asks a few others, by turns, for what was asked for and has not come.
+    pub(super) fn ask_again(&mut self) {
+        let wanted = self.setup.engine.wanted(&self.setup.group);
+        let out =
+            wanted.iter().map(|message| Out { frame: self.enveloped(&message.encode()), to: To::Somebody }).collect();
+        self.send_behind(out);
+    }
+
     /// Writes what a sealer owes its group: the end of a set of voters where the engine finds that it is time, and something that the next set's first block can
     /// seal where nothing is new.
     pub(super) fn do_duties(&mut self) {
