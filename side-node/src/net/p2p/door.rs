@@ -29,6 +29,15 @@ const MAX_DIALS: usize = 4096;
 /// Connections that wait for the part that they are for; more are turned away.
 const QUEUE: usize = 64;
 
+/// How an attempt to reach an address ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dialled {
+    /// Somebody is there. Whether it is the right one, and takes the connection now, is another matter.
+    Answered,
+    /// Nobody is, for this reason.
+    Failed(String),
+}
+
 /// Connections that were turned away, by reason.
 #[derive(Debug, Default)]
 pub(super) struct Turned {
@@ -55,7 +64,7 @@ pub(super) struct Door {
     newcomers: mpsc::Sender<(SocketAddr, TcpStream)>,
     turned: Arc<Turned>,
     /// How the last attempt to reach an address ended.
-    dials: Mutex<HashMap<SocketAddr, String>>,
+    dials: Mutex<HashMap<SocketAddr, Dialled>>,
 }
 
 impl Door {
@@ -90,7 +99,7 @@ impl Door {
     }
 
     /// Notes how an attempt to reach an address ended.
-    pub(super) fn note_dial(&self, address: SocketAddr, outcome: String) {
+    pub(super) fn note_dial(&self, address: SocketAddr, outcome: Dialled) {
         let mut dials = self.dials.lock().unwrap_or_else(PoisonError::into_inner);
         if dials.len() >= MAX_DIALS && !dials.contains_key(&address) {
             dials.clear();
@@ -99,7 +108,7 @@ impl Door {
     }
 
     /// How the last attempt to reach an address ended; nothing before the first has.
-    pub(super) fn dialled(&self, address: &SocketAddr) -> Option<String> {
+    pub(super) fn dialled(&self, address: &SocketAddr) -> Option<Dialled> {
         self.dials.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
     }
 

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::door::{Door, Visitors};
+use super::door::{Dialled, Door, Visitors};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -154,11 +154,9 @@ impl Network for Gate {
 
     async fn dial(&self, address: SocketAddr) -> Result<(GateSink, GateStream), Error> {
         let (outcome, result) = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                ("it answers, but not as this key, or takes no connection yet".to_owned(), Ok(split(stream)))
-            }
-            Ok(Err(error)) => (error.kind().to_string(), Err(Error::ConnectionFailed)),
-            Err(_) => ("no answer".to_owned(), Err(Error::Timeout)),
+            Ok(Ok(stream)) => (Dialled::Answered, Ok(split(stream))),
+            Ok(Err(error)) => (Dialled::Failed(error.kind().to_string()), Err(Error::ConnectionFailed)),
+            Err(_) => (Dialled::Failed("no answer".to_owned()), Err(Error::Timeout)),
         };
         self.door.note_dial(address, outcome);
         result

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::book::{Book, LocalPeer, MAX_PEERS};
-use super::door::{Door, TurnedAway};
+use super::door::{Dialled, Door, TurnedAway};
 use super::frame::MAX_FRAME;
 use super::gate::Gate;
 use super::keys;
@@ -59,8 +59,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often one of the peers that are away is dialled.
 const DIAL_EVERY: Duration = Duration::from_millis(100);
-/// Pause between two attempts to connect to one peer.
-const DIAL_PAUSE: Duration = Duration::from_millis(500);
+/// Pause between two attempts to connect to one peer. Commonware takes no connection of a peer that it has tried to reach itself within that time.
+const DIAL_PAUSE: Duration = Duration::from_millis(250);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Most handshakes at once, from all addresses.
@@ -160,7 +160,7 @@ impl Shared {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(group, Instant::now());
     }
 
-    fn outcome(&self, at: &HostPort) -> Option<String> {
+    fn outcome(&self, at: &HostPort) -> Option<Dialled> {
         at.socket().and_then(|socket| self.door.dialled(&socket))
     }
 
@@ -170,7 +170,10 @@ impl Shared {
         let away = status.links.iter().filter(|link| link.group == *group && !link.up);
         let attempt = |link: &LinkStatus| {
             let at = status.tried.get(&link.key)?;
-            let problem = link.reason.clone().filter(|_| link.connected).or_else(|| self.outcome(at));
+            let problem = link.reason.clone().filter(|_| link.connected).or_else(|| match self.outcome(at)? {
+                Dialled::Failed(reason) => Some(reason),
+                Dialled::Answered => Some("it answers, but not as this key, or takes no connection yet".to_owned()),
+            });
             Some(Attempt {
                 transport: super::links::TRANSPORT.to_owned(),
                 address: at.to_string(),
@@ -191,11 +194,13 @@ impl Shared {
         if !self.informed.load(Ordering::Acquire) || !status.groups.contains(group) {
             return true;
         }
-        status
-            .links
-            .iter()
-            .filter(|link| link.group == *group && !link.up)
-            .any(|link| link.connected || status.tried.get(&link.key).is_some_and(|at| self.outcome(at).is_none()))
+        status.links.iter().filter(|link| link.group == *group && !link.up).any(|link| {
+            link.connected
+                || status.tried.get(&link.key).is_some_and(|at| {
+                    // Both may dial at once, or the other side has tried in vain a moment ago: it takes another attempt.
+                    matches!(self.outcome(at), None | Some(Dialled::Answered))
+                })
+        })
     }
 }
 

@@ -53,6 +53,12 @@ impl Whereabouts {
         if members == self.members {
             return;
         }
+        // A relay drops what is said while somebody is away, so whoever is new hears this node's word again.
+        if members.iter().any(|key| !self.members.contains(key)) && self.records.contains_key(&own) {
+            for told in self.links.values_mut() {
+                told.queue.insert(own);
+            }
+        }
         self.members = members;
         let before = self.records.len();
         self.records.retain(|key, _| self.members.contains(key));
@@ -292,6 +298,18 @@ mod tests {
         let own = places.records().next().unwrap();
         assert_eq!((own.made_ms(), own.addresses()), (901, &at(2)[..]));
         assert!(places.poll_send(A).is_some());
+    }
+
+    #[test]
+    fn whoever_is_new_hears_the_own_record_again() {
+        let mut places = node(1);
+        places.link_up(A, 0);
+        places.set_own(at(1), 1);
+        assert!(places.poll_send(A).is_some());
+        places.set_members((1..=4).map(|n| keypair(n).author()));
+        assert!(places.poll_send(A).is_some());
+        places.set_members((1..=3).map(|n| keypair(n).author()));
+        assert_eq!(places.poll_send(A), None);
     }
 
     #[test]
