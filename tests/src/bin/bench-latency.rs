@@ -2,8 +2,9 @@
 //! flushed writes.
 //!
 //! ```text
-//! typed ─pipe─▶ writer ─▶ own disk ─socket─▶ hub ─┬─socket─▶ reader ─▶ own disk ─pipe─▶ shown   (three readers)
-//!                                                 └─▶ hub's disk
+//! hub:     typed ─pipe─▶ writer ─▶ own disk ─socket─▶ hub ─┬─socket─▶ reader ─▶ own disk ─pipe─▶ shown   (three readers)
+//!                                                          └─▶ hub's disk
+//! direct:  typed ─pipe─▶ writer ─▶ own disk ─socket─▶ reader ─▶ own disk ─pipe─▶ shown                    (three readers)
 //! ```
 //! Both are processes of their own on one machine, with pipes for typing and showing; ours sign, check, merge and keep an index beside.
 
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use side_tests::measure;
+use side_tests::mesh::lonely;
 use side_tests::process::{PATIENCE, Process};
 use side_tests::world::{Home, Watcher};
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let ended = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hub", file] => hub(Path::new(file)),
+        ["source", file] => source(Path::new(file)),
         ["leaf", address, file] => leaf(address, Path::new(file)),
         _ => return if measure() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
     };
@@ -45,15 +48,33 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> bool {
+    measure::head();
+    // Not `all`: each way is measured, whatever came of the one before.
+    Way::BOTH.iter().fold(true, |reached, way| measure_way(*way) && reached)
+}
+
+/// How a line comes to the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Over a relay; nodes of one root reach each other directly as well.
+    Relay,
+    Direct,
+}
+
+impl Way {
+    const BOTH: [Way; 2] = [Way::Relay, Way::Direct];
+}
+
+fn measure_way(way: Way) -> bool {
     // In turns, so that a machine that is busy for a while is so for both.
-    let mut ours = Ours::start();
-    let mut bare = Bare::start();
+    let mut ours = Ours::start(way);
+    let mut bare = Bare::start(way);
     let (mut our_times, mut bare_times) = (Vec::new(), Vec::new());
     for part in 0..8 {
         our_times.extend(times(&mut ours.nodes, part));
         bare_times.extend(times(&mut bare.leaves, part));
     }
-    measure::head();
+    let label = if way == Way::Relay { "relay and direct" } else { "direct" };
     let mut reached = true;
     for (name, share, bar) in [("p50", 0.50, Some(BAR)), ("p99", 0.99, None)] {
         let (our, bare) = (percentile(&mut our_times, share), percentile(&mut bare_times, share));
@@ -61,7 +82,7 @@ fn measure() -> bool {
         let fine = bar.is_none_or(|bar| ratio <= bar);
         reached &= fine;
         measure::row(
-            &format!("typed line to shown on three others, durable, {name}"),
+            &format!("typed line to shown on three others, {label}, {name}"),
             &format!("{:.2} ms", our.as_secs_f64() * 1e3),
             &format!("{:.2} ms bare sockets", bare.as_secs_f64() * 1e3),
             &format!("{ratio:.2}x"),
@@ -94,16 +115,16 @@ fn times(processes: &mut [Process], part: usize) -> Vec<Duration> {
 
 struct Ours {
     nodes: Vec<Process>,
-    _watcher: Watcher,
+    _watcher: Option<Watcher>,
     _home: Home,
     _data: tempfile::TempDir,
 }
 
 impl Ours {
-    fn start() -> Self {
+    fn start(way: Way) -> Self {
         let data = folder();
-        let watcher = Watcher::start(data.path());
-        let home = Home::new(&watcher.url());
+        let watcher = (way == Way::Relay).then(|| Watcher::start(data.path()));
+        let home = watcher.as_ref().map_or_else(lonely, |watcher| Home::new(&watcher.url()));
         for name in NODES {
             home.init(name);
         }
@@ -122,12 +143,12 @@ impl Ours {
 
 struct Bare {
     leaves: Vec<Process>,
-    _hub: Process,
+    _hub: Option<Process>,
     _data: tempfile::TempDir,
 }
 
 impl Bare {
-    fn start() -> Self {
+    fn start(way: Way) -> Self {
         let data = folder();
         let own = std::env::current_exe().expect("a program knows where it is");
         let role = |args: &[&str]| {
@@ -136,18 +157,27 @@ impl Bare {
             Process::start(args[0], command)
         };
         let file = |name: &str| data.path().join(name).to_str().expect("a text").to_owned();
-        let mut hub = role(&["hub", &file("hub")]);
-        let address = hub.expect("ready ").replace("ready ", "");
-        let leaves: Vec<Process> = NODES
-            .map(|name| {
-                let mut leaf = role(&["leaf", &address, &file(name)]);
-                leaf.expect("ready");
-                leaf
-            })
-            .into();
-        for _ in NODES {
-            hub.expect("joined");
+        let middle = if way == Way::Relay { "hub" } else { "source" };
+        let mut middle = role(&[middle, &file(middle)]);
+        let address = middle.expect("ready ").replace("ready ", "");
+        let leaf = |name: &str| {
+            let mut leaf = role(&["leaf", &address, &file(name)]);
+            leaf.expect("ready");
+            leaf
+        };
+        // Who types is a leaf of the hub, or the source itself.
+        let names = if way == Way::Relay { &NODES[..] } else { &NODES[1..] };
+        let mut leaves: Vec<Process> = names.iter().map(|name| leaf(name)).collect();
+        for _ in names {
+            middle.expect("joined");
         }
+        let hub = match way {
+            Way::Relay => Some(middle),
+            Way::Direct => {
+                leaves.insert(0, middle);
+                None
+            }
+        };
         Self { leaves, _hub: hub, _data: data }
     }
 }
@@ -200,6 +230,39 @@ fn hub(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps what is typed and sends it to whoever has connected.
+fn source(path: &Path) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("ready {}", listener.local_addr()?);
+    let peers: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let joining = Arc::clone(&peers);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if stream.set_nodelay(true).is_ok() {
+                joining.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+                println!("joined");
+            }
+        }
+    });
+    let mut file = durable_file(path)?;
+    for line in BufReader::new(io::stdin()).lines() {
+        let frame = framed(&line?);
+        file.write_all(&frame)?;
+        file.sync_data()?;
+        for peer in peers.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            let _ = peer.write_all(&frame);
+        }
+    }
+    Ok(())
+}
+
+fn framed(line: &str) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    let len = line.len().min(FRAME - 1);
+    frame[..len].copy_from_slice(&line.as_bytes()[..len]);
+    frame
+}
+
 /// Keeps what is typed and sends it; keeps what comes and shows it.
 fn leaf(address: &str, path: &Path) -> io::Result<()> {
     let stream = TcpStream::connect(address)?;
@@ -218,10 +281,7 @@ fn leaf(address: &str, path: &Path) -> io::Result<()> {
     });
     let (mut stream, mut file) = (stream, durable_file(path)?);
     for line in BufReader::new(io::stdin()).lines() {
-        let mut frame = [0; FRAME];
-        let line = line?;
-        let len = line.len().min(FRAME - 1);
-        frame[..len].copy_from_slice(&line.as_bytes()[..len]);
+        let frame = framed(&line?);
         file.write_all(&frame)?;
         file.sync_data()?;
         stream.write_all(&frame)?;
