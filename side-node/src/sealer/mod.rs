@@ -15,6 +15,9 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bft_json_crdt::encoding::Write as _;
 use bft_json_crdt::identity::{AuthorId, Keypair};
@@ -32,6 +35,9 @@ use crate::net::p2p::{Engine, EngineError, EngineHandle, P2p, lane};
 /// What direct connections are called ([`crate::net::Peer::transport`]).
 const DIRECT: &str = "direct";
 
+/// How long simplex is left alone after it was started, if it ends by itself.
+const BEGIN_ANEW: Duration = Duration::from_secs(5);
+
 /// A node's part in the agreement of one group.
 pub struct Sealer {
     network: P2p,
@@ -39,7 +45,16 @@ pub struct Sealer {
     term: u64,
     line: Line,
     requests: mpsc::UnboundedReceiver<Request>,
-    running: Option<(Seat, EngineHandle)>,
+    running: Option<Running>,
+}
+
+/// Simplex, for an epoch.
+struct Running {
+    seat: Seat,
+    since: Instant,
+    /// Whether it has ended by itself.
+    ended: Arc<AtomicBool>,
+    _engine: EngineHandle,
 }
 
 impl Sealer {
@@ -72,7 +87,9 @@ impl Sealer {
     /// Runs simplex for the member's seat and no other.
     pub fn take_seat(&mut self, member: &Member) {
         let seat = member.seat();
-        if self.running.as_ref().map(|(running, _)| running) == seat.as_ref() {
+        if self.running.as_ref().map(|running| &running.seat) == seat.as_ref()
+            && !self.running.as_ref().is_some_and(Running::is_to_begin_anew)
+        {
             return;
         }
         self.running = None;
@@ -81,7 +98,7 @@ impl Sealer {
         let others: BTreeSet<AuthorId> = direct.filter(|key| seat.sealers.binary_search(key).is_ok()).collect();
         if others.len() + 1 >= two_thirds(seat.sealers.len()) {
             let latest = member.engine().latest().cloned();
-            self.running = Some((seat.clone(), self.start(seat, latest)));
+            self.running = Some(self.start(seat, latest));
         }
     }
 
@@ -90,13 +107,27 @@ impl Sealer {
         self.running.is_some()
     }
 
-    fn start(&self, seat: Seat, latest: Option<Certificate>) -> EngineHandle {
+    fn start(&self, seat: Seat, latest: Option<Certificate>) -> Running {
         tracing::info!(epoch = seat.epoch.0, sealers = seat.sealers.len(), "takes part in sealing");
         let (keypair, term, line) = (self.keypair.clone(), self.term, self.line.clone());
+        let (since, ended) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let part = Part { seat: seat.clone(), keypair: keypair.clone(), term, latest, line };
         let others = seat.sealers.iter().filter(|key| **key != keypair.author()).copied().collect();
         let number = lane(&seat.group, &name(&seat));
-        self.network.run_engine(number, others, move |engine| run(engine, part))
+        let end = ended.clone();
+        let engine = self.network.run_engine(number, others, move |engine| async move {
+            run(engine, part).await;
+            end.store(true, Ordering::Relaxed);
+        });
+        Running { seat, since, ended, _engine: engine }
+    }
+}
+
+impl Running {
+    /// It has ended though nobody ended it, and not just now: the one before had not left the lanes yet, or its disk failed. Its votes are in its journal, so it may
+    /// begin anew as after a restart of the node.
+    fn is_to_begin_anew(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) && self.since.elapsed() >= BEGIN_ANEW
     }
 }
 
