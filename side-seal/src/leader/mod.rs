@@ -89,7 +89,12 @@ impl Leader {
         let mut effects = Vec::new();
         for record in records {
             match record {
-                Record::Block(signed) => self.insert(group, signed, &mut effects),
+                Record::Block(signed) => {
+                    self.insert(group, signed, &mut effects);
+                    // Block by block, as they came: what a sealer had sealed before it was convicted stays on the chain, and whoever gave its word for it keeps it.
+                    self.advance(group, &mut effects);
+                    effects.clear();
+                }
                 Record::Double(proof) => self.convict(proof, &mut effects),
                 // Of another mode.
                 Record::Proposal(_) | Record::Final(_) | Record::Evidence(_) | Record::Abstain(_) => {}
@@ -156,7 +161,10 @@ impl Leader {
     pub fn greet(&self, group: &Group) -> Vec<Message> {
         let tip = self.tree.get(&group.chain().tip_id()).map(|signed| Message::Blocks(vec![signed.clone()]));
         let proofs = self.proofs.values().cloned().map(Message::Double);
-        tip.into_iter().chain(self.holds.values().copied().map(Message::Hold)).chain(proofs).collect()
+        // Whoever may not give its word does not repeat it either: it may have voted since.
+        let silent = self.me().filter(|_| !self.may_seal);
+        let holds = self.holds.values().filter(|hold| Some(hold.voter) != silent);
+        tip.into_iter().chain(holds.copied().map(Message::Hold)).chain(proofs).collect()
     }
 
     /// The answer to [`Message::Ask`]: what leads to the block from what the asker has, lowest first. Whoever wants the group's origin is told the last block, or

@@ -118,7 +118,7 @@ impl Leader {
             && present >= electorate.quorum
     }
 
-    fn me(&self) -> Option<AuthorId> {
+    pub(super) fn me(&self) -> Option<AuthorId> {
         self.keypair.as_ref().map(bft_json_crdt::identity::Keypair::author)
     }
 
