@@ -18,7 +18,7 @@ const HEALING_MS: u64 = 90_000;
 /// After how long the owners of machines that were set back look themselves: a silent liar can keep such a machine waiting for its word for ever.
 const OWNERS_MS: u64 = 20_000;
 /// Seeds of each kind that a run plays unless it is told otherwise.
-const SEEDS: u64 = 3;
+const SEEDS: u64 = 4;
 
 fn play(plan: Plan) -> World {
     let mut world = World::new(plan);
