@@ -106,6 +106,12 @@ impl World {
         let evil = (self.plan.evil != Evil::Nobody).then(|| self.nodes[0].keypair.author());
         let Some(member) = &self.nodes[number].member else { return };
         let Some(last) = member.group().chain().tip() else { return };
+        if self.plan.bft {
+            let blocks = self.ledgers.ranks.entry(last.block.rank()).or_default();
+            blocks.insert(last.id);
+            assert_eq!(blocks.len(), 1, "{place}: at {:?} two blocks are final", last.block.rank());
+            return;
+        }
         let signer = member.engine().signer(&last.id).expect("its blocks are known");
         if signer == member.author() {
             // Nobody else may ever have heard of it: a machine that is set back before anybody has may seal another one.

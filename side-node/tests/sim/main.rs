@@ -1,8 +1,10 @@
 //! Whole nodes in a world that fails, from seeds: members with their stores on simulated disks, links that delay, break and part, crashes with torn writes, disks that are
-//! set back, and one member that lies. What must hold is checked at every step; see [`invariants`].
+//! set back, and one member that lies; in leader mode with each kind of liar, in BFT mode with an ideal agreement ([`agreement`]). What must hold is checked at every step; see
+//! [`invariants`].
 //!
 //! `SIDE_SEEDS` says how many seeds each test plays, `SIDE_SEED` which one is the first.
 
+mod agreement;
 mod evil;
 mod invariants;
 mod node;
@@ -44,10 +46,14 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Plays the seeds with one kind of liar. What happened in all of them together has to show that the trouble was real, if they are not fewer than usual.
 fn play_all(evil: Evil, was_real: impl Fn(&Tally) -> bool) {
+    play_all_of(|seed| Plan::of(seed, evil), &format!("{evil:?}"), |all| all.restores > 0 && was_real(all));
+}
+
+fn play_all_of(plan: impl Fn(u64) -> Plan, what: &str, was_real: impl Fn(&Tally) -> bool) {
     let (first, seeds) = (number("SIDE_SEED", 0), number("SIDE_SEEDS", SEEDS));
     let mut sum = Tally::default();
     for seed in first..first + seeds {
-        let one = play(Plan::of(seed, evil)).tally;
+        let one = play(plan(seed)).tally;
         sum = Tally {
             events: sum.events + one.events,
             crashes: sum.crashes + one.crashes,
@@ -61,8 +67,8 @@ fn play_all(evil: Evil, was_real: impl Fn(&Tally) -> bool) {
             refused_links: sum.refused_links + one.refused_links,
         };
     }
-    println!("{evil:?}, {seeds} seeds: {sum:?}");
-    let always = sum.blocks > 3 * seeds && sum.crashes > seeds && sum.cuts > seeds && sum.restores > 0;
+    println!("{what}, {seeds} seeds: {sum:?}");
+    let always = sum.blocks > 3 * seeds && sum.crashes > seeds && sum.cuts > seeds;
     assert!(seeds < SEEDS || always && was_real(&sum), "the trouble was not real: {sum:?}");
 }
 
@@ -97,10 +103,16 @@ fn floods_and_repeats_hold_nobody_up() {
 }
 
 #[test]
+fn in_bft_mode_what_is_final_stays_and_the_members_agree() {
+    play_all_of(Plan::bft, "agreement", |all| all.refused_links == 0 && all.proofs == 0);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for evil in EVILS {
         let (one, other) = (play(Plan::of(1, evil)), play(Plan::of(1, evil)));
         assert_eq!((one.trace(), one.tally), (other.trace(), other.tally), "{evil:?}");
     }
+    assert_eq!(play(Plan::bft(1)).trace(), play(Plan::bft(1)).trace());
     assert_ne!(play(Plan::new(6)).trace(), play(Plan::new(12)).trace());
 }

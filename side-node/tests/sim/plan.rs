@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) cut_every_ms: u64,
     /// Between partitions.
     pub(crate) part_every_ms: u64,
+    /// Whether sealers agree on each block; otherwise one seals.
+    pub(crate) bft: bool,
     /// Whether disks are set back to an older state.
     pub(crate) restores: bool,
 }
@@ -46,6 +48,13 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         Self::of(seed, EVILS[(seed % EVILS.len() as u64) as usize])
+    }
+
+    /// Sealers that agree on each block; in every other play one of them says nothing. Disks are not set back: a sealer whose disk was set back takes no part
+    /// up to the next epoch, and with two of four there would be none.
+    pub(crate) fn bft(seed: u64) -> Self {
+        let evil = if seed.is_multiple_of(2) { Evil::Nobody } else { Evil::Stalls };
+        Self { bft: true, restores: false, ..Self::of(seed, evil) }
     }
 
     pub(crate) fn of(seed: u64, evil: Evil) -> Self {
@@ -60,6 +69,7 @@ impl Plan {
             crash_every_ms: rng.between(300, 1_500),
             cut_every_ms: rng.between(100, 800),
             part_every_ms: rng.between(1_000, 3_000),
+            bft: false,
             restores: !seed.is_multiple_of(3),
         }
     }

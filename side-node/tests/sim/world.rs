@@ -11,6 +11,7 @@ use side_node::api::control::{Ballot, Verb};
 use side_node::net::{LinkId, Peer, Stream};
 use side_store::sim::Faults;
 
+use crate::agreement::{Agreement, LOOK_MS};
 use crate::invariants::Ledgers;
 use crate::node::{End, Node};
 use crate::plan::{Evil, Plan};
@@ -49,6 +50,8 @@ enum Due {
     Heal,
     /// The disks are copied.
     Backup,
+    /// The sealers agree.
+    Agree,
 }
 
 /// What happened, to tell that the trouble was real.
@@ -74,6 +77,7 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) rng: Rng,
     pub(crate) ledgers: Ledgers,
+    pub(crate) agreement: Agreement,
     calendar: BinaryHeap<Reverse<(u64, u64)>>,
     due: BTreeMap<u64, Due>,
     next: u64,
@@ -107,7 +111,11 @@ impl World {
             founders: founders.clone(),
             admission: Admission::Open,
             allocation: founders.iter().map(|key| (*key, ALLOCATION)).collect(),
-            sealing: Sealing::Leader { interval_ms: INTERVAL_MS },
+            sealing: if plan.bft {
+                Sealing::Bft { interval_ms: INTERVAL_MS, term: 0 }
+            } else {
+                Sealing::Leader { interval_ms: INTERVAL_MS }
+            },
             limits: Limits::default(),
         })
         .expect("a group");
@@ -122,6 +130,7 @@ impl World {
             now_ms: START_MS,
             tally: Tally::default(),
             ledgers: Ledgers::new(plan.members as u64 * ALLOCATION),
+            agreement: Agreement::default(),
             rng,
             calendar: BinaryHeap::new(),
             due: BTreeMap::new(),
@@ -142,6 +151,9 @@ impl World {
             self.put(wait, Due::Look(number));
         }
         self.put(50, Due::Write);
+        if self.plan.bft {
+            self.put(LOOK_MS, Due::Agree);
+        }
         let plan = self.plan.clone();
         for (every, due) in [
             (plan.crash_every_ms, Due::Crash),
@@ -220,6 +232,10 @@ impl World {
                 let wait = self.rng.between(200, 400);
                 self.put(wait, Due::Look(number));
             }
+            Due::Agree => {
+                self.agree();
+                self.put(LOOK_MS, Due::Agree);
+            }
             Due::Crash | Due::Cut | Due::Part | Due::Backup if !self.is_troubled() => {}
             Due::Crash => {
                 let number = self.rng.below(self.nodes.len() as u64) as usize;
@@ -291,7 +307,7 @@ impl World {
             self.put(100, Due::Restart(number));
             return;
         }
-        if self.plan.evil == Evil::Stalls && self.is_evil(number) {
+        if self.plan.evil == Evil::Stalls && self.is_evil(number) && !self.plan.bft {
             self.stall(number);
         }
         self.check_memory(number);
@@ -340,6 +356,7 @@ impl World {
         if !self.nodes[number].round(now_ms) {
             return self.is_off(number);
         }
+        self.take_replies(number);
         self.end_links(number);
         self.send_all(number);
         self.check(number);
