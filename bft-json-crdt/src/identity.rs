@@ -28,12 +28,14 @@ pub struct AuthorId([u8; 32]);
 impl AuthorId {
     /// Checks the key. Costs one point decompression (some microseconds): keep the result rather than checking again.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, IdentityError> {
-        let point = CompressedEdwardsY(bytes).decompress().ok_or(IdentityError::NotCanonical)?;
-        if point.compress().0 != bytes {
+        if !is_reduced(&bytes) {
             return Err(IdentityError::NotCanonical);
         }
+        let point = CompressedEdwardsY(bytes).decompress().ok_or(IdentityError::NotCanonical)?;
         if point.is_small_order() {
-            return Err(IdentityError::SmallOrder);
+            // A zero x has no sign; those two points are of small order. For all others the encoding was read as the only one, and encoding them again would cost as much as reading did.
+            let canonical = point.compress().0 == bytes;
+            return Err(if canonical { IdentityError::SmallOrder } else { IdentityError::NotCanonical });
         }
         Ok(Self(bytes))
     }
@@ -49,6 +51,12 @@ impl AuthorId {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// Whether the y coordinate of a key is below the field's prime, 2²⁵⁵ − 19.
+fn is_reduced(bytes: &[u8; 32]) -> bool {
+    let high = bytes[31] & 0x7f == 0x7f && bytes[1..31].iter().all(|byte| *byte == 0xff);
+    !high || bytes[0] < 0xed
 }
 
 /// Look-ups by raw bytes: equal keys have equal bytes, so hashes and order agree.
@@ -153,6 +161,42 @@ mod tests {
         beyond[0] = 0xee;
         beyond[31] = 0x7f;
         assert_eq!(AuthorId::from_bytes(beyond), Err(IdentityError::NotCanonical));
+    }
+
+    #[test]
+    fn a_key_is_good_if_its_point_encodes_as_it_and_is_not_of_small_order() {
+        let literally = |bytes: [u8; 32]| {
+            let point = CompressedEdwardsY(bytes).decompress().ok_or(IdentityError::NotCanonical)?;
+            if point.compress().0 != bytes {
+                return Err(IdentityError::NotCanonical);
+            }
+            if point.is_small_order() { Err(IdentityError::SmallOrder) } else { Ok(AuthorId(bytes)) }
+        };
+        // All y around zero and around the prime, and beyond it, with either sign.
+        let mut cases: Vec<[u8; 32]> = Vec::new();
+        for low in 0..=255u8 {
+            for (middle, top) in [(0, 0), (0xff, 0x7f), (0xff, 0x7e), (0, 0x7f)] {
+                let mut bytes = [middle; 32];
+                (bytes[0], bytes[31]) = (low, top);
+                cases.push(bytes);
+            }
+            let mut bytes = crate::hash::hash("test", &[low]);
+            cases.push(bytes);
+            bytes[31] |= 0x7f;
+            cases.push(bytes);
+        }
+        for point in curve25519_dalek::constants::EIGHT_TORSION {
+            cases.push(point.compress().0);
+        }
+        let mut good = 0;
+        for mut bytes in cases {
+            for _ in 0..2 {
+                bytes[31] ^= 0x80;
+                assert_eq!(AuthorId::from_bytes(bytes), literally(bytes), "{}", hex::encode(bytes));
+                good += usize::from(literally(bytes).is_ok());
+            }
+        }
+        assert!(good > 500);
     }
 
     #[test]

@@ -182,6 +182,8 @@ pub struct Ledger {
     /// Where votes on the sealers stand, by set and epoch.
     votes: BTreeSet<(SetNumber, Epoch, Position)>,
     equivocators: HashSet<AuthorId>,
+    /// Whom transfers went to: keys that need no further check.
+    payees: HashSet<AuthorId>,
     /// Where something is said about swaps: few among many notes.
     swaps: BTreeSet<Position>,
     /// Who has asked to become a voter.
@@ -222,6 +224,9 @@ impl Ledger {
                     match &content {
                         Content::Name(name) => self.claim(name, position, author),
                         Content::Other(known) => {
+                            if let Known::Transfer(transfer) = &**known {
+                                self.payees.insert(transfer.to);
+                            }
                             if known.is_swap() {
                                 self.swaps.insert(position);
                             }
@@ -436,7 +441,9 @@ impl Ledger {
         let Some(value) = element else {
             return Content::Malformed(Box::new((Value::Null, TransactionError::Container)));
         };
-        match Transaction::from_value(value).and_then(|transaction| transaction.known(self.note_bytes)) {
+        match Transaction::from_value(value)
+            .and_then(|transaction| transaction.known_with(self.note_bytes, Some(&self.payees)))
+        {
             Ok(Known::Note(text)) => Content::Note(text.into()),
             Ok(Known::Name(name)) => Content::Name(name),
             Ok(other) => Content::Other(Box::new(other)),

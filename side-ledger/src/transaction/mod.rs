@@ -10,7 +10,10 @@ pub mod swap;
 pub mod transfer;
 pub mod vote;
 
+use std::collections::HashSet;
+
 use bft_json_crdt::change::MAX_SAFE;
+use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::value::Value;
 use thiserror::Error;
 
@@ -108,9 +111,13 @@ macro_rules! known {
         }
 
         /// Reads a body of one of the kinds that are objects.
-        fn read_body(kind: &str, body: &Value) -> Option<Result<Known, TransactionError>> {
+        fn read_body(
+            kind: &str,
+            body: &Value,
+            keys: Option<&HashSet<AuthorId>>,
+        ) -> Option<Result<Known, TransactionError>> {
             $(if kind == <$type as Body>::KIND {
-                return Some(<$type as Body>::from_body(body).map(Known::$variant));
+                return Some(<$type as Body>::from_body_with(body, keys).map(Known::$variant));
             })*
             None
         }
@@ -211,6 +218,15 @@ impl Transaction {
     /// Reads the body of a known kind; an unknown kind, or a later version of a known one, is passed on as it is. `note_bytes` is the
     /// group's limit.
     pub fn known(self, note_bytes: u64) -> Result<Known, TransactionError> {
+        self.known_with(note_bytes, None)
+    }
+
+    /// [`Transaction::known`] by somebody who has found these keys good before.
+    pub(crate) fn known_with(
+        self,
+        note_bytes: u64,
+        keys: Option<&HashSet<AuthorId>>,
+    ) -> Result<Known, TransactionError> {
         if self.version != TRANSACTION_VERSION {
             return Ok(Known::Unknown(self));
         }
@@ -223,7 +239,7 @@ impl Transaction {
                 _ => Err(TransactionError::NoteBody),
             },
             NAME => Ok(Known::Name(Name::new(Fields::new(NAME, &["name"], &self.body)?.text("name")?)?)),
-            kind => read_body(kind, &self.body).unwrap_or(Ok(Known::Unknown(self))),
+            kind => read_body(kind, &self.body, keys).unwrap_or(Ok(Known::Unknown(self))),
         }
     }
 }
