@@ -173,7 +173,9 @@ pub struct Invitee {
     pub group: String,
     /// The group's name.
     pub group_name: String,
-    /// Relays that it names.
+    /// Where it leads to, nodes and relays, best first.
+    pub addresses: Vec<String>,
+    /// The relays among them.
     pub relays: Vec<String>,
     /// Whether a secret is in it.
     pub secret: bool,
@@ -283,7 +285,10 @@ impl Folder {
         let mut addresses: Vec<String> = nodes.take(MAX_ADDRESSES - 1).collect();
         let relays: Vec<String> = known.relays().map(str::to_owned).collect();
         let settings = Settings::resolve(options.relay.clone(), 0, file, &relays)?;
-        addresses.push(settings.relay);
+        // The default relay is a guess for this machine, and none that others should be sent to.
+        if settings.relay_named {
+            addresses.push(settings.relay);
+        }
         let refused =
             |e: InvitationError| CommandError::user(e.to_string()).hint("name the relay's address with --relay");
         let mut invitation = Invitation::new(known.genesis().clone(), addresses).map_err(refused)?;
@@ -299,6 +304,7 @@ impl Folder {
             invitation: invitation.to_string(),
             group: invitation.group().to_string(),
             group_name: invitation.genesis().name().to_string(),
+            addresses: invitation.addresses().to_vec(),
             relays: invitation.relays().map(str::to_owned).collect(),
             secret: options.secret,
             checkpoint: invitation.checkpoint().map(|checkpoint| checkpoint.rank.height.0),

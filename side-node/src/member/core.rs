@@ -219,7 +219,11 @@ impl Core {
             ))
             .hint("this happens when a key is used in two places; make a new node with `side-node init` and leave this one"),
             GroupError::NotAdmitted(_) => CommandError::user(format!("cannot write: {error}"))
-                .hint("this node can read the group's history; ask its founders for a group that admits this key"),
+                .hint(format!(
+                    "this node reads, and writes once the members have let it in. Each of them runs: side-node vote MEMBER --group {} member {} in",
+                    crate::output::short(&self.id().to_string()),
+                    self.author()
+                )),
             other => CommandError::user(format!("cannot write: {other}")),
         }
     }

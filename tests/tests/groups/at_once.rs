@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use side_tests::mesh::lonely;
 use side_tests::process::{Process, eventually};
-use side_tests::world::{History, Home, Watcher};
+use side_tests::world::{History, Home};
 
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
 
@@ -42,9 +43,7 @@ fn same_block(home: &Home, group: &str, height: u64) -> u64 {
 
 #[test]
 fn two_groups_at_once_on_the_same_nodes() {
-    let data = tempfile::tempdir().expect("a temporary folder");
-    let watcher = Watcher::start(data.path());
-    let home = Home::new(&watcher.url());
+    let home = lonely();
     NODES.iter().for_each(|name| home.init(name));
     let mut processes: Vec<Process> = NODES.iter().map(|name| home.run(name)).collect();
     // Founded and joined while all of them run: node1 leads the group of the first init, node2 leads this one.
@@ -106,7 +105,7 @@ fn two_groups_at_once_on_the_same_nodes() {
 
 #[test]
 fn the_console_turns_to_another_group_and_back_when_that_is_left() {
-    let home = Home::new("ws://127.0.0.1:9");
+    let home = lonely();
     home.init("node1");
     let mut node = home.run("node1");
     home.ok(&["group", "create", "node1", "team"]);

@@ -63,11 +63,12 @@ pub(in crate::cli::commands) fn invite(
     let options =
         InviteOptions { group, relay: args.relay.given(), secret: args.secret, no_checkpoint: args.no_checkpoint };
     let invitee: Invitee = act(globals, node, GroupAction::Invite(options))?;
-    if let Some(relay) = invitee.relays.iter().find(|relay| is_loopback(relay)) {
+    if invitee.addresses.iter().all(|address| is_loopback(address)) {
         // Whoever closed stderr does not want to know.
         let _ = writeln!(
             std::io::stderr(),
-            "note: {relay} is reachable on this machine only; for other machines: side-node group invite {node} --relay ws://ADDRESS:PORT"
+            "note: this invitation leads nowhere but to this machine. For other machines: a relay with --relay ws://ADDRESS:PORT, or `listen` in {}",
+            globals.root()?.node(node.as_str()).config_file().display()
         );
     }
     let picture = match args.qr && !globals.json {
@@ -84,6 +85,22 @@ pub(in crate::cli::commands) fn invite(
 }
 
 fn is_loopback(address: &str) -> bool {
-    let host = address.split("//").nth(1).unwrap_or_default();
+    let place = address.split("//").nth(1).unwrap_or_default();
+    let host = place.rsplit('@').next().unwrap_or_default();
     ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn addresses_of_this_machine_are_told_apart() {
+        for here in ["ws://127.0.0.1:8080", "wss://localhost/x", "p2p://ab@127.0.0.1:4001", "p2p://ab@[::1]:4001"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for there in ["ws://relay.example:80", "p2p://ab@192.0.2.1:4001", "p2p://ab@node.example:1"] {
+            assert!(!is_loopback(there), "{there}");
+        }
+    }
 }
