@@ -50,7 +50,8 @@ fn main() -> ExitCode {
 fn measure() -> bool {
     measure::head();
     // Not `all`: each way is measured, whatever came of the one before.
-    Way::BOTH.iter().fold(true, |reached, way| measure_way(*way) && reached)
+    let reached = Way::BOTH.map(measure_way);
+    reached == [true; Way::BOTH.len()]
 }
 
 /// How a line comes to the others.

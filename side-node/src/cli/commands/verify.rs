@@ -29,7 +29,7 @@ A proof tells by itself which group it is about. Whether that is the group you m
 invitation to it. A proof that begins with a block instead of the group's genesis needs that block's id, or an invitation
 with it. Exits with 0 if the proof is good, also where it proves that a transaction was rejected.")]
 pub struct VerifyArgs {
-    /// The proof, as `proof` printed it; stdin without it
+    /// The proof, as `proof` printed it; stdin without it, or with -
     pub file: Option<PathBuf>,
     /// The id of the group that you mean
     #[arg(long, value_name = "ID", value_parser = group)]
@@ -53,11 +53,11 @@ fn block(text: &str) -> Result<BlockId, String> {
 /// Runs `verify`.
 pub fn run(globals: &Globals, args: VerifyArgs) -> Result<(), CommandError> {
     let text = match &args.file {
-        Some(path) => {
+        Some(path) if path.as_os_str() != "-" => {
             let file = std::fs::File::open(path);
             read(file.map_err(|e| CommandError::io(format!("cannot open {}", path.display()), &e))?)
         }
-        None => read(std::io::stdin().lock()),
+        _ => read(std::io::stdin().lock()),
     }?;
     let trusted = match &args.invitation {
         Some(text) => {
