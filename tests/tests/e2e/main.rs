@@ -6,3 +6,4 @@ mod crash;
 mod dev_loop;
 mod faults;
 mod flow;
+mod newcomer;
