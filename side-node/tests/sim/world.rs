@@ -558,8 +558,12 @@ impl World {
         let chain = member.group().chain();
         let (tip, pending) = (chain.tip_id(), chain.pending());
         let sealers = chain.governance().sealers.clone();
+        let epoch = chain.governance().epoch;
+        // Whoever sees a proof against the present sealer votes even where nothing waits: others take no more of its blocks.
+        let proofs = member.engine().proofs();
+        let is_convicted = proofs.iter().any(|guilt| guilt.epoch == epoch && sealers.contains(&guilt.sealer));
         let moved = self.ledgers.has_moved(number, tip);
-        if moved || pending == 0 {
+        if !is_convicted && (moved || pending == 0) {
             self.nodes[number].moved_ms = self.now_ms;
             return;
         }
