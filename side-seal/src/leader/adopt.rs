@@ -5,7 +5,7 @@ use side_ledger::chain::{Fault, Sealed};
 use side_ledger::group::Group;
 
 use super::judge::Doubt;
-use super::{Leader, MAX_ASIDE, MAX_PROOFS, seat};
+use super::{Leader, MAX_ASIDE, MAX_ASKS, MAX_PROOFS, seat};
 use crate::effect::{Effect, Event, Record, Refusal};
 use crate::message::{MAX_HAVE, Message};
 use crate::signed::{DoubleSeal, Hold, SignedBlock};
@@ -108,7 +108,7 @@ impl Leader {
 
     /// Asks for what is waited for.
     pub(super) fn ask_missing(&self, group: &Group, effects: &mut Vec<Effect>) {
-        for want in self.tree.missing().into_iter().filter(|id| self.tree.get(id).is_none()).take(4) {
+        for want in self.tree.missing().into_iter().filter(|id| self.tree.get(id).is_none()).take(MAX_ASKS) {
             effects.push(Effect::Ask(Message::Ask { want, have: self.locator(group) }));
         }
     }

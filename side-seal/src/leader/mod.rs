@@ -39,6 +39,8 @@ use crate::signed::{DoubleSeal, Hold, SignedBlock};
 
 /// Most blocks that are kept although what they follow is not here: asking brings them again.
 pub const MAX_ORPHANS: usize = 256;
+/// Most blocks that are asked for at a time, of those that the latest ones wait for.
+const MAX_ASKS: usize = 4;
 /// Most known blocks beside the chain: those of a chain that was left, and what a lying sealer makes.
 pub const MAX_ASIDE: usize = 16_384;
 /// Most proofs that are kept, one for each sealer and epoch.

@@ -79,9 +79,12 @@ impl Tree {
         ready.into_iter().map(|(_, signed)| signed).collect()
     }
 
-    /// What is waited for and does not wait itself.
-    pub(super) fn missing(&self) -> BTreeSet<BlockId> {
+    /// What is waited for and does not wait itself: what the latest block waits for first. Whoever brought that one is asked, so a liar that makes parents up, whatever
+    /// their ids, does not come before what others bring.
+    pub(super) fn missing(&self) -> Vec<BlockId> {
         let waiting: HashSet<BlockId> = self.orphans.iter().map(|(_, signed)| signed.id()).collect();
-        self.orphans.iter().map(|(missing, _)| *missing).filter(|id| !waiting.contains(id)).collect()
+        let mut seen = HashSet::new();
+        let missing = self.orphans.iter().rev().map(|(missing, _)| *missing);
+        missing.filter(|id| !waiting.contains(id) && seen.insert(*id)).collect()
     }
 }
