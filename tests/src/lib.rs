@@ -9,9 +9,11 @@
 //! - [`proxy`] — a server between a node and an Esplora server that lies
 //! - [`swaps`] — two nodes that swap
 //! - [`pty`] — a person at a terminal
+//! - [`bare`] — simplex by itself, for the benchmarks
 //! - [`measure`] — clocks and tables for the benchmarks
 
 pub mod attacker;
+pub mod bare;
 pub mod chain;
 pub mod coins;
 pub mod measure;

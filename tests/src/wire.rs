@@ -1,9 +1,9 @@
-//! A line between two nodes that can be cut: whatever it carries, both ways.
+//! A line between two nodes that can be cut, or stopped after some bytes: whatever it carries, both ways.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Bytes that are passed on at once.
@@ -14,9 +14,21 @@ struct Line {
     cut: AtomicBool,
     /// Both ends of every connection.
     open: Mutex<Vec<TcpStream>>,
+    /// How many bytes it still carries toward whoever opened a connection; as many as there are if nobody said.
+    left: Mutex<Option<usize>>,
+    released: Condvar,
 }
 
 impl Line {
+    /// Waits until the line carries something more toward whoever opened a connection; how much of `count`.
+    fn take(&self, count: usize) -> usize {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.released.wait_while(left, |left| *left == Some(0)).unwrap_or_else(PoisonError::into_inner);
+        let taken = left.map_or(count, |left| left.min(count));
+        *left = left.map(|left| left - taken);
+        taken
+    }
+
     fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,6 +76,12 @@ impl Wire {
         }
     }
 
+    /// Carries this many more bytes toward whoever opened a connection, then none, and keeps its connections; without a limit again if `None`.
+    pub fn allow(&self, bytes: Option<usize>) {
+        *self.line.left.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+        self.line.released.notify_all();
+    }
+
     /// Takes connections again.
     pub fn heal(&self) {
         self.line.cut.store(false, Ordering::SeqCst);
@@ -86,15 +104,25 @@ fn pass(line: &Arc<Line>, a: &TcpStream, b: &TcpStream) {
         }
     }
     let (Ok(back_from), Ok(back_to)) = (b.try_clone(), a.try_clone()) else { return };
-    thread::spawn(move || copy(a, b));
-    thread::spawn(move || copy(back_from, back_to));
+    let line = line.clone();
+    thread::spawn(move || copy(a, b, |count| count));
+    thread::spawn(move || copy(back_from, back_to, |count| line.take(count)));
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+/// Passes on what comes, as much at a time as `take` lets.
+fn copy(mut from: TcpStream, mut to: TcpStream, take: impl Fn(usize) -> usize) {
     let mut buffer = vec![0; BUFFER];
-    while let Ok(count) = from.read(&mut buffer) {
-        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+    'open: while let Ok(count) = from.read(&mut buffer) {
+        let mut rest = &buffer[..count];
+        if count == 0 {
             break;
+        }
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(take(rest.len()));
+            if to.write_all(now).is_err() {
+                break 'open;
+            }
+            rest = later;
         }
     }
     let _ = from.shutdown(Shutdown::Both);

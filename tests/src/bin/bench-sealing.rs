@@ -1,7 +1,9 @@
 //! Four processes without a watcher: how long a transfer takes from being typed until all four show the block that has it, in leader mode and in BFT mode, and what
 //! nodes cost while nothing happens.
 //!
-//! The limit beside it is what no sealing can do without, measured by itself in the same run: the group's interval, and the typed line on three other nodes, durable.
+//! The limit beside it is what no sealing can do without, measured by itself in the same run: the group's interval, and the typed line on three other nodes, durable. In
+//! BFT mode the same time is also held against bare simplex, from proposal to finality, though it has the way of the transfer to the leader, the interval and
+//! the blocks' bytes, execution and disk in it.
 
 use std::process::ExitCode;
 use std::thread;
@@ -21,6 +23,10 @@ const WARM_UP: usize = 20;
 const IDLE: Duration = Duration::from_secs(30);
 /// Time between blocks: the shortest that is of use, so that the agreement is measured and not the timer.
 const INTERVAL_MS: u64 = 10;
+/// Names of blocks that bare simplex agrees on.
+const BARE: usize = 500;
+/// The bar: our transfer to finality against bare simplex.
+const BARE_BAR: f64 = 2.0;
 /// The bar for an idle node in leader mode, in shares of a core.
 const IDLE_BAR: f64 = 0.01;
 const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
@@ -29,6 +35,7 @@ const GROUP: &str = "bank";
 fn main() -> ExitCode {
     measure::head();
     let mut reached = true;
+    let mut bare = side_tests::bare::propose_to_final(BARE);
     for mode in ["leader", "bft"] {
         let mut bank = Bank::open(mode);
         let mut notes =
@@ -47,6 +54,19 @@ fn main() -> ExitCode {
                 &format!("{:.2}x", block.as_secs_f64() / limit.as_secs_f64()),
                 true,
             );
+            if mode == "bft" {
+                let bare = percentile(&mut bare, share);
+                let ratio = block.as_secs_f64() / bare.as_secs_f64();
+                let fine = name != "p50" || ratio <= BARE_BAR;
+                reached &= fine;
+                measure::row(
+                    &format!("bft: the same beside bare simplex, {name}"),
+                    &format!("{:.1} ms", block.as_secs_f64() * 1e3),
+                    &format!("{:.1} ms propose to final", bare.as_secs_f64() * 1e3),
+                    &format!("{ratio:.2}x"),
+                    fine,
+                );
+            }
         }
         let shares = bank.idle();
         let most = shares.iter().copied().fold(0.0, f64::max);
