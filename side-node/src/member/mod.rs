@@ -6,16 +6,16 @@
 //!  clock ──── tick ──▶ │ links: a sync session, words about blocks        │ ── poll_send ───▶ link
 //!                      └──────────────────────────────────────────────────┘ ── take_news ───▶ console
 //! ```
-//! - [`core`]: the group in memory, and what of it has yet to go to disk
-//! - [`link`]: what goes to and fro on one link, and what the peer may cost
-//! - [`blocks`]: what the engine wants done is done
-//! - [`newcomer`]: the state first, where the history is missing
-//! - [`duties`]: what a node writes without being told to
-//! - [`learn`]: what it has to learn where its copy may be old
-//! - [`prove`]: proofs for whoever has no node
-//! - [`say`]: what people have it write
-//! - [`watch`]: what becomes of its own transactions
-//! - [`show`], [`roll`]: what it tells about itself
+//! - `core`: the group in memory, and what of it has yet to go to disk
+//! - `link`: what goes to and fro on one link, and what the peer may cost
+//! - `blocks`: what the engine wants done is done
+//! - `newcomer`: the state first, where the history is missing
+//! - `duties`: what a node writes without being told to
+//! - `learn`: what it has to learn where its copy may be old
+//! - `prove`: proofs for whoever has no node
+//! - `say`: what people have it write
+//! - `watch`: what becomes of its own transactions
+//! - `show`, `roll`: what it tells about itself
 //!
 //! Rules:
 //! - No clock, socket, file or task: the time comes in as an argument, and whoever holds a member does the rest. A simulation drives it as the daemon does.
