@@ -14,7 +14,7 @@ use crate::home::Root;
 use crate::output::{Output, print_line};
 
 const EXAMPLES: &str = "\
-First steps (a relay runs: see side-watcher):
+First steps (nodes of one machine find each other by themselves):
   side-node init node1                 make a node; the first one founds a group
   side-node init node2                 the next ones on this machine join it
   side-node run node1                  type: each line is a signed note to the group
