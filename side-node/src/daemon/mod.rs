@@ -18,6 +18,7 @@
 mod audit;
 mod direct;
 pub mod disk;
+pub mod glance;
 pub mod groups;
 mod host;
 pub mod invited;

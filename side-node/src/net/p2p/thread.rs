@@ -496,13 +496,15 @@ impl Hub {
             }
             self.note_fault(key, reason);
         }
-        for (group, event) in self.links.take_events() {
-            self.changed |= matches!(event, Event::Up { .. } | Event::Down { .. });
+        let events = self.links.take_events();
+        self.changed |= events.iter().any(|(_, event)| matches!(event, Event::Up { .. } | Event::Down { .. }));
+        // Before the events: whoever hears that a link is down finds the reason in the status.
+        self.tell(now);
+        for (group, event) in events {
             let Some(queue) = self.groups.get(&group) else { continue };
             queue.waiting.fetch_add(1, Ordering::Relaxed);
             let _ = queue.events.send(event);
         }
-        self.tell(now);
         let next = next.min(self.look_at).min(self.tell_at);
         self.held_back.map_or(next, |at| next.min(at))
     }
