@@ -12,6 +12,7 @@ use side_ledger::address::{HostPort, NodeAddress};
 
 use crate::btc::settings::Layer;
 use crate::error::CommandError;
+use crate::web::place::PagePlace;
 
 /// The environment variable that names the relay.
 pub const RELAY_VARIABLE: &str = "SIDE_RELAY";
@@ -22,7 +23,7 @@ pub const DEFAULT_LOG: &str = "warn";
 /// Most bytes of a configuration file: it holds a few lines.
 const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// The keys that a configuration file may have.
-const KEYS: [&str; 6] = ["relay", "listen", "announce", "peers", "log", "bitcoin"];
+const KEYS: [&str; 7] = ["relay", "listen", "announce", "peers", "page", "log", "bitcoin"];
 /// Most entries of a list: a configuration is written by hand.
 const MAX_LIST: usize = 64;
 
@@ -41,6 +42,9 @@ pub const TEMPLATE: &str = "\
 
 # Nodes to connect to, beside those that are known to be in the group: the key of each (see `side-node status`), and where it listens.
 # peers = [\"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c@node.example:4001\"]
+
+# Where the page that shows the node's groups is served, on this machine only. Port 0 is any free one, the same as last time if it can be; \"off\" for no page.
+# page = \"127.0.0.1:0\"
 
 # What is logged to stderr: error, warn, info, debug, trace, or a filter like \"warn,side_node=debug\".
 # log = \"warn\"
@@ -72,6 +76,8 @@ pub struct ConfigFile {
     pub announce: Vec<HostPort>,
     /// Nodes to connect to.
     pub peers: Vec<NodeAddress>,
+    /// Where the page is served.
+    pub page: Option<PagePlace>,
     /// The log filter.
     pub log: Option<String>,
     /// What it says of Bitcoin.
@@ -117,6 +123,14 @@ impl ConfigFile {
                     let hint = "it is an address of this machine and a port, like \"0.0.0.0:4001\"".to_owned();
                     let address = text.parse().map_err(|_| (format!("listen = {text:?} is no address"), Some(hint)))?;
                     config.listen = Some(address);
+                    continue;
+                }
+                "page" => {
+                    let hint = "write it like this: page = \"127.0.0.1:4080\", or page = \"off\"".to_owned();
+                    let toml::Value::String(text) = &value else {
+                        return Err((format!("page must be a text, not {}", value.type_str()), Some(hint)));
+                    };
+                    config.page = Some(text.parse().map_err(|why| (format!("page: {why}"), Some(hint)))?);
                     continue;
                 }
                 "announce" => {

@@ -5,6 +5,7 @@
 //! - [`member`] — a group as this node takes part in it, as a value
 //! - [`net`] — the way to other members
 //! - [`api`] — the control socket, for other programs of this machine
+//! - [`web`] — the page of a running node, on loopback
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
@@ -28,3 +29,4 @@ pub mod qr;
 pub mod registry;
 pub mod sealer;
 pub mod terminal;
+pub mod web;

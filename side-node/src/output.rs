@@ -240,6 +240,9 @@ pub fn status(status: &Status) -> String {
     );
     line("digest", status.digest.clone());
     line("heads", format!("{} ({})", status.heads_digest, status.heads.len()));
+    if let Some(page) = &status.page {
+        line("page", page.clone());
+    }
     let held = if status.height > 0 { format!(", held up to {}", status.held_height) } else { String::new() };
     let last = match status.final_height {
         Some(height) => format!(", final up to {height}"),

@@ -31,6 +31,9 @@ pub struct LocalNode {
     /// The loopback port at which the other nodes of this root reach it. Chosen by `init`, and anew by `run` where something else has taken it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The loopback port at which its page was served last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u16>,
 }
 
 /// A group that a local node belongs to.
@@ -62,7 +65,7 @@ struct OldNode {
 
 impl From<Old> for Registry {
     fn from(old: Old) -> Self {
-        let node = |node: OldNode| LocalNode { key: node.key, groups: vec![node.group], port: node.port };
+        let node = |node: OldNode| LocalNode { key: node.key, groups: vec![node.group], port: node.port, page: None };
         let nodes = old.nodes.into_iter().map(|(name, old)| (name, node(old))).collect();
         Self { version: VERSION, home_group: old.home_group, nodes, groups: old.groups }
     }
@@ -114,7 +117,7 @@ impl Registry {
     /// Enters that the node `name` belongs to the group of `invitation`.
     pub fn enter(&mut self, name: &Name, key: &str, invitation: &Invitation) {
         let id = invitation.group().to_string();
-        let fresh = |port| LocalNode { key: key.to_owned(), groups: Vec::new(), port };
+        let fresh = |port| LocalNode { key: key.to_owned(), groups: Vec::new(), port, page: None };
         let port = if self.nodes.contains_key(name) { None } else { self.free_port() };
         let node = self.nodes.entry(name.clone()).or_insert_with(|| fresh(port));
         if !node.groups.contains(&id) {
@@ -225,7 +228,7 @@ mod tests {
         let (_folder, root) = root();
         let mut locked = LockedRegistry::open(&root).unwrap();
         locked.registry.home_group = Some("ab".into());
-        let node = LocalNode { key: "cd".into(), groups: vec!["ab".into()], port: Some(4001) };
+        let node = LocalNode { key: "cd".into(), groups: vec!["ab".into()], port: Some(4001), page: None };
         locked.registry.nodes.insert(Name::new("node1").unwrap(), node);
         locked.registry.groups.insert("ab".into(), LocalGroup { name: "g".into(), invitation: "side://".into() });
         locked.save().unwrap();
@@ -241,7 +244,7 @@ mod tests {
             let port = registry.free_port();
             assert!(registry.nodes.values().all(|node| node.port != port), "{port:?}");
             TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap())).unwrap();
-            let node = LocalNode { key: String::new(), groups: vec![], port };
+            let node = LocalNode { key: String::new(), groups: vec![], port, page: None };
             registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
         }
     }
@@ -322,7 +325,7 @@ mod tests {
                 let root = root.clone();
                 std::thread::spawn(move || {
                     let mut locked = LockedRegistry::open(&root).unwrap();
-                    let node = LocalNode { key: n.to_string(), groups: vec![], port: None };
+                    let node = LocalNode { key: n.to_string(), groups: vec![], port: None, page: None };
                     locked.registry.nodes.insert(Name::new(&format!("node{n}")).unwrap(), node);
                     locked.save().unwrap();
                 })

@@ -133,12 +133,13 @@ impl Console {
     async fn greet(&mut self, daemon: &Daemon) {
         let status = &daemon.ready().status;
         let relay = status.relay.as_ref().map_or("", |relay| relay.url.as_str());
+        let page = status.page.as_ref().map_or_else(String::new, |page| format!(", page {page}"));
         if self.output.json {
             self.event("ready", json!({ "status": status })).await;
             return;
         }
         self.line(format!(
-            "{} is ready in group {} ({}), {} entries, relay {relay}",
+            "{} is ready in group {} ({}), {} entries, relay {relay}{page}",
             status.node,
             output::printable(&status.group_name),
             output::short(&status.group),

@@ -11,7 +11,7 @@
 //! - What is done about the node's groups is done one after the other: on disk first, then to the tasks.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use side_ledger::GroupId;
 use side_ledger::invitation::Checkpoint;
@@ -79,6 +79,8 @@ pub(super) struct Host {
     /// Which tasks have ended, for the supervisor. As many at most as groups were begun.
     ended: mpsc::UnboundedSender<GroupId>,
     stop: CancellationToken,
+    /// Where the node's page is, once one is served.
+    page: OnceLock<String>,
 }
 
 /// What comes out of [`Host::start`].
@@ -110,6 +112,7 @@ impl Host {
             acting: tokio::sync::Mutex::default(),
             ended: report,
             stop,
+            page: OnceLock::new(),
         });
         let mut front = None;
         let mut failures = Vec::new();
@@ -231,8 +234,19 @@ impl Host {
         let mut answer = answer.await.map_err(|_| unanswered)?;
         if let (true, Ok(serde_json::Value::Object(status))) = (is_status, &mut answer) {
             status.insert("groups".to_owned(), to_json(&self.briefs())?);
+            status.insert("page".to_owned(), to_json(&self.page.get())?);
         }
         answer
+    }
+
+    /// Says where the node's page is.
+    pub(super) fn set_page(&self, url: String) {
+        let _ = self.page.set(url);
+    }
+
+    /// Why nothing more is stored, if so.
+    pub(super) fn disk_failure(&self) -> Option<CommandError> {
+        self.disk.failure()
     }
 
     /// How it stands with each group, briefly.

@@ -52,6 +52,8 @@ use crate::btc::swaps::{ChainPlace, GroupLink};
 use crate::config::ConfigFile;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
+use crate::web::place::PagePlace;
+use crate::web::{self, place};
 
 /// How to run a node.
 #[derive(Debug, Clone)]
@@ -66,12 +68,14 @@ pub struct DaemonConfig {
     pub trust_this_copy: bool,
     /// Most bytes of the database: a quota below that of the disk.
     pub max_store_bytes: Option<u64>,
+    /// Where the page is served as flag or environment say, if they do.
+    pub page: Option<PagePlace>,
 }
 
 impl DaemonConfig {
     /// Runs the node at `home` with what its folder says.
     pub fn new(root: Root, home: NodeHome) -> Self {
-        Self { root, home, relay: None, trust_this_copy: false, max_store_bytes: None }
+        Self { root, home, relay: None, trust_this_copy: false, max_store_bytes: None, page: None }
     }
 }
 
@@ -205,6 +209,11 @@ impl Mailbox {
         self.typed(Verb::Members).await
     }
 
+    /// Why nothing more is stored, if so.
+    pub fn disk_failure(&self) -> Option<CommandError> {
+        self.host.disk_failure()
+    }
+
     /// How it stands with each group of the node, briefly.
     pub fn briefs(&self) -> Vec<GroupBrief> {
         self.host.briefs()
@@ -225,6 +234,8 @@ pub struct Daemon {
     /// Ends when the groups have.
     host: JoinHandle<Result<(), CommandError>>,
     control: JoinHandle<()>,
+    /// If a page is served.
+    page: Option<JoinHandle<()>>,
     swaps: JoinHandle<()>,
     /// What was announced since the very start.
     announcements: Option<broadcast::Receiver<Announcement>>,
@@ -239,7 +250,7 @@ impl fmt::Debug for Daemon {
 impl Daemon {
     /// Opens the folder, starts a task for each group, the control socket and the ways to others. When this returns the node serves.
     pub async fn start(config: DaemonConfig) -> Result<Self, CommandError> {
-        let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes } = config;
+        let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes, page } = config;
         let file = ConfigFile::load(&home.config_file())?;
         let environment = Layer::from_environment(|name| std::env::var(name).ok())?;
         // Watching never needs another word for real money: it only brings home what is out.
@@ -252,11 +263,18 @@ impl Daemon {
         let keypair = opened.keypair.clone();
         let (disk, folder, lock) = disk::Disk::start(opened)?;
         let server = ControlServer::bind(&home)?;
+        let page = page.or(file.page).unwrap_or_default();
+        let page = {
+            let (root, home) = (root.clone(), home.clone());
+            tokio::task::spawn_blocking(move || place::bind(&root, &home, page))
+        };
+        let page = page.await.map_err(|e| CommandError::bug(format!("the page could not be started: {e}")))??;
         let direct = Direct::start(root, home.clone(), keypair.clone(), &file, folder.invited()).await?;
         let connector = Connector { keypair, relay, file, direct };
         let stop = CancellationToken::new();
         let started = Host::start(Arc::new(folder), Arc::new(disk), connector, stop.clone()).await?;
         let mailbox = Mailbox { host: started.host.clone(), group: started.front };
+        let page = page.map(|listener| start_page(listener, &started.host, &mailbox, &stop)).transpose()?;
         let ready = Ready { status: mailbox.status().await? };
         let service = Service {
             home,
@@ -276,7 +294,7 @@ impl Daemon {
             drop(lock);
             ended
         });
-        Ok(Self { mailbox, ready, stop, host, control, swaps, announcements: Some(started.announcements) })
+        Ok(Self { mailbox, ready, stop, host, control, page, swaps, announcements: Some(started.announcements) })
     }
 
     /// The way to the node.
@@ -312,7 +330,22 @@ impl Daemon {
             Err(error) => Err(CommandError::bug(format!("the node ended: {error}"))),
         };
         let _ = self.control.await;
+        if let Some(page) = self.page {
+            let _ = page.await;
+        }
         let _ = self.swaps.await;
         ended
     }
+}
+
+fn start_page(
+    listener: std::net::TcpListener,
+    host: &Host,
+    mailbox: &Mailbox,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, CommandError> {
+    let failed = |e: std::io::Error| CommandError::io("cannot serve the page", &e);
+    host.set_page(web::url(listener.local_addr().map_err(failed)?));
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    Ok(tokio::spawn(web::serve(listener, mailbox.clone(), stop.clone())))
 }

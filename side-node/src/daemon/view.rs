@@ -374,6 +374,9 @@ pub struct Status {
     /// All groups of the node, briefly; everything above is about one of them.
     #[serde(default)]
     pub groups: Vec<GroupBrief>,
+    /// Where the node's page is, while one is served.
+    #[serde(default)]
+    pub page: Option<String>,
 }
 
 /// A member of the group, as far as it has written.

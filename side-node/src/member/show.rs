@@ -201,6 +201,7 @@ impl Member {
             peers,
             // Whoever runs the group knows of the others.
             groups: Vec::new(),
+            page: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::config::{ConfigFile, Settings};
 use crate::console;
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::error::CommandError;
+use crate::web::place::{PAGE_VARIABLE, PagePlace};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -30,6 +31,27 @@ pub struct RunArgs {
     /// This restored or copied folder is the latest copy of the node: write with it. If it is not, the others will shut the node out
     #[arg(long)]
     pub trust_this_copy: bool,
+    /// Serve the page that shows the node's groups at this port of 127.0.0.1 [env: SIDE_PAGE] [default: config.toml, the port of the last run, a free one]
+    #[arg(long, value_name = "PORT", conflicts_with = "no_page")]
+    pub page: Option<PagePlace>,
+    /// Serve no page
+    #[arg(long)]
+    pub no_page: bool,
+}
+
+impl RunArgs {
+    /// Flag, else environment.
+    fn page(&self) -> Result<Option<PagePlace>, CommandError> {
+        if self.no_page {
+            return Ok(Some(PagePlace::Off));
+        }
+        if self.page.is_some() {
+            return Ok(self.page);
+        }
+        let Some(text) = std::env::var(PAGE_VARIABLE).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let wrong = |why| CommandError::usage(format!("{PAGE_VARIABLE}: {why}")).hint("give a port, or \"off\"");
+        text.parse().map(Some).map_err(wrong)
+    }
 }
 
 /// Threads for the node's tasks: its own, and the relay's and control connections'.
@@ -41,6 +63,7 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
     let home = root.node(args.name.as_str());
     home.require()?;
     let relay = args.relay.given();
+    let page = args.page()?;
     let settings = Settings::resolve(relay.clone(), globals.verbose, ConfigFile::load(&home.config_file())?, &[])?;
     let log = match std::env::var(console::log::LOG_VARIABLE) {
         Ok(filter) if globals.verbose == 0 && !filter.is_empty() => filter,
@@ -55,8 +78,12 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
     let output = globals.output();
     let ended = runtime.block_on(async {
         let stop = stop_on_signals()?;
-        let config =
-            DaemonConfig { relay, trust_this_copy: args.trust_this_copy, ..DaemonConfig::new(root, home.clone()) };
+        let config = DaemonConfig {
+            relay,
+            trust_this_copy: args.trust_this_copy,
+            page,
+            ..DaemonConfig::new(root, home.clone())
+        };
         let mut daemon = Daemon::start(config).await?;
         match console::run(&mut daemon, &home, output, stop).await {
             Ok(()) => daemon.stop().await,

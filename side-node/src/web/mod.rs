@@ -1,0 +1,80 @@
+//! The page of a running node, on loopback: the groups at a glance, live, for whoever sits at this machine. It reads and never writes.
+//!
+//! ```text
+//!  browser ─▶ server: so many connections, so long ─▶ guard: GET, a loopback name, no other site ─▶ router
+//!                                                                                                    ├ pages    HTML, rendered here
+//!  SSE ◀── events ◀── gallery: one painter a group, as long as somebody looks ◀── glance ◀───────────┤ events   the parts that have changed
+//!                                                                                                    ├ assets   in the program itself
+//!                                                                                                    └ health   for supervisors
+//! ```
+//! Rules:
+//! - Everything that members write is a stranger's text: [`view`] puts it in through maud, which escapes it, and cuts it to a length.
+//! - What a client may take in connections, followers, bytes and time is a named constant of [`server`], [`guard`] and [`events`].
+//! - Nothing here keeps a change of a group waiting: a slow reader gets the latest picture, not all of them.
+
+mod assets;
+mod events;
+mod gallery;
+mod guard;
+mod health;
+mod pages;
+pub mod place;
+mod server;
+mod stopgap;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::Mailbox;
+
+/// What the handlers share.
+pub(crate) struct Web {
+    /// The way to the node's groups.
+    pub(crate) mailbox: Mailbox,
+    gallery: gallery::Gallery,
+    followers: events::Followers,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Web({:?})", self.mailbox)
+    }
+}
+
+/// Everything that is served. A further kind of reader is one more `merge`.
+fn router(web: Arc<Web>) -> Router {
+    Router::new()
+        .merge(pages::routes())
+        .merge(events::routes())
+        .merge(assets::routes())
+        .merge(health::routes())
+        .fallback(pages::nothing_there)
+        .layer(middleware::from_fn(guard::guard))
+        .with_state(web)
+}
+
+/// Serves until `stop`, then lets open requests end.
+pub(crate) async fn serve(listener: TcpListener, mailbox: Mailbox, stop: CancellationToken) {
+    let web = Arc::new(Web {
+        mailbox,
+        gallery: gallery::Gallery::new(stop.clone()),
+        followers: events::Followers::default(),
+        stop: stop.clone(),
+    });
+    server::serve(listener, router(web), stop).await;
+}
+
+/// The address of the page as a browser takes it.
+pub(crate) fn url(at: SocketAddr) -> String {
+    format!("http://{at}/")
+}
