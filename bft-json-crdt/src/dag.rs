@@ -257,6 +257,14 @@ impl Dag {
         (&self.record(index)).into()
     }
 
+    /// When its author says that an applied change was written, in milliseconds since 1970-01-01 UTC. Costs no hash.
+    ///
+    /// # Panics
+    /// If `index` was not handed out by this graph.
+    pub fn time_ms(&self, index: ChangeIdx) -> u64 {
+        self.record(index).time_ms
+    }
+
     /// `previous` and the deps of an applied change. Costs no hash.
     ///
     /// # Panics

@@ -324,6 +324,20 @@ impl Ledger {
         self.numbers.get(author).is_some_and(|number| self.askers.contains(number))
     }
 
+    /// What stands in the history of an absorbed change: the places and the kinds, in order. Costs no copy of what is said.
+    pub fn kinds_in(&self, lamport: u64, id: ChangeId) -> impl DoubleEndedIterator<Item = (Position, &str)> {
+        let at = |offset| Position { lamport, id, offset };
+        self.entries.range(at(0)..=at(u32::MAX)).map(|(position, stored)| {
+            let kind = match &stored.content {
+                Content::Note(_) => "note",
+                Content::Name(_) => "name",
+                Content::Malformed(_) => MALFORMED_KIND,
+                Content::Other(known) => known.kind(),
+            };
+            (*position, kind)
+        })
+    }
+
     /// The transactions of an absorbed change, by offset.
     pub(crate) fn actions(&self, lamport: u64, id: ChangeId) -> impl Iterator<Item = (u32, Action<'_>)> {
         let at = |offset| Position { lamport, id, offset };
@@ -346,7 +360,7 @@ impl Ledger {
     }
 
     /// What is said about swaps, in the one order. Costs by how much that is, not by the history.
-    pub fn swaps(&self) -> impl Iterator<Item = Entry> + '_ {
+    pub fn swaps(&self) -> impl DoubleEndedIterator<Item = Entry> + '_ {
         self.swaps.iter().filter_map(|position| self.get(position))
     }
 

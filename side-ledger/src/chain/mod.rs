@@ -180,6 +180,11 @@ impl Sealed {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+
+    /// What it sealed, in the one order.
+    pub fn changes(&self) -> &[ChangeIdx] {
+        &self.changes
+    }
 }
 
 /// Where a sealed change stands; zeros for one that is pending. Eight bytes a change.

@@ -139,6 +139,16 @@ macro_rules! known {
                 };
                 Transaction { version: TRANSACTION_VERSION, kind: kind.to_owned(), body }
             }
+
+            /// The kind of the transaction that reads as this.
+            pub fn kind(&self) -> &str {
+                match self {
+                    Self::Note(_) => NOTE,
+                    Self::Name(_) => NAME,
+                    $(Self::$variant(_) => <$type as Body>::KIND,)*
+                    Self::Unknown(transaction) => &transaction.kind,
+                }
+            }
         }
     };
 }

@@ -8,6 +8,8 @@
 //! Several requests may follow each other on one connection. The socket has mode 0600 in a folder of mode 0700: whoever reaches it is the
 //! user that owns the key, so there is no further authentication.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::groups::GroupAction;
@@ -21,6 +23,8 @@ pub const MAX_REQUEST_BYTES: usize = 6 * side_ledger::transaction::MAX_NOTE_BYTE
 pub const MAX_RESPONSE_BYTES: u64 = 1 << 30;
 /// Most connections at once: shells and scripts of one user. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 32;
+/// How long a glance waits for something new: less than a client waits for an answer.
+pub const MAX_GLANCE_WAIT: Duration = Duration::from_secs(25);
 
 /// What to do when a node stopped between taking a request that writes and answering it.
 pub const UNKNOWN_OUTCOME: &str =
@@ -98,6 +102,12 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
     },
+    /// The group at a glance; answered with [`crate::daemon::glance::Glance`].
+    Glance {
+        /// Wait until it has another revision than this, for at most [`MAX_GLANCE_WAIT`]; answer at once if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unlike: Option<u64>,
+    },
     /// Do something about the groups that the node belongs to.
     Groups {
         /// What.
@@ -117,6 +127,7 @@ impl Verb {
             | Self::Swaps
             | Self::Blocks { .. }
             | Self::Balance
+            | Self::Glance { .. }
             | Self::Proof { .. } => true,
             Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } => false,
             Self::Groups { action } => action.only_reads(),

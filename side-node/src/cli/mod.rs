@@ -126,6 +126,8 @@ pub enum Command {
     History(commands::history::HistoryArgs),
     /// Print how it stands with the node
     Status(commands::status::StatusArgs),
+    /// Print the group at a glance: status, last blocks, swaps
+    Glance(commands::glance::GlanceArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
     /// Print a proof of what became of a transaction
@@ -175,6 +177,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Blocks(args) => commands::blocks::run(&cli.globals, args),
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
+        Command::Glance(args) => commands::glance::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
         Command::Proof(args) => commands::proof::run(&cli.globals, args),
         Command::Verify(args) => commands::verify::run(&cli.globals, args),

@@ -15,6 +15,12 @@ pub const MAX_GRAPH_CHANGES: usize = 256;
 pub const MAX_GLANCE_BLOCKS: usize = 32;
 /// Most transactions of one block that are shown; [`GlanceBlock::transactions_total`] says how many there are.
 pub const MAX_BLOCK_TRANSACTIONS: usize = 64;
+/// Most accounts that are shown; [`Glance::accounts_total`] says how many there are.
+pub const MAX_GLANCE_ACCOUNTS: usize = 256;
+/// Most members that are shown, beside this node.
+pub const MAX_GLANCE_MEMBERS: usize = 256;
+/// Most heads, equivocators and offences that the status in a glance shows.
+pub const MAX_GLANCE_LIST: usize = 64;
 /// Most swaps that are shown, those that wait for something first.
 pub const MAX_GLANCE_SWAPS: usize = 64;
 
@@ -27,18 +33,24 @@ pub struct Glance {
     pub revision: u64,
     /// When it was taken, by this node's clock, in milliseconds since 1970.
     pub time_ms: u64,
-    /// The status, with voters, sealers, links and offences.
+    /// The status, with voters, sealers, links and offences. Its `digest` is empty where it is not known: it takes a walk over everything, which the
+    /// verb `status` does; `heads_digest` compares what two nodes hold as well. Lists are cut to [`MAX_GLANCE_LIST`].
     pub status: Status,
-    /// The members and the ways to other nodes.
+    /// The members, the first [`MAX_GLANCE_MEMBERS`], and the ways to other nodes.
     pub peers: Peers,
     /// The last changes as a graph.
     pub graph: Graph,
     /// The last blocks, newest last.
     pub blocks: Vec<GlanceBlock>,
-    /// Who owns what.
+    /// Who owns what, the first [`MAX_GLANCE_ACCOUNTS`].
     pub balances: Balances,
-    /// This node's swaps.
+    /// How many accounts there are, empty ones included.
+    pub accounts_total: u64,
+    /// This node's swaps in this group, and offers that it has not answered.
     pub swaps: Vec<GlanceSwap>,
+    /// Why this node's swaps cannot be read, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swaps_problem: Option<String>,
 }
 
 /// The last changes: a lane an author, oldest change first.

@@ -211,6 +211,11 @@ impl Folder {
         &self.root
     }
 
+    /// The node's folder.
+    pub fn home(&self) -> &NodeHome {
+        &self.home
+    }
+
     /// The groups as they are now.
     pub fn memberships(&self) -> Memberships {
         lock(&self.memberships).clone()

@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Disk;
 use super::groups::{Folder, GroupAction, GroupBrief};
 use super::membership::Membership;
-use super::offline::to_json;
+use super::offline::{complete_glance, to_json};
 use super::roll::Mark;
-use super::task::{Brief, Task};
+use super::task::{Brief, Task, Told};
 use super::ways::Connector;
 use super::{Announcement, Ask};
-use crate::api::control::{self, Verb};
+use crate::api::control::{self, MAX_GLANCE_WAIT, Verb};
 use crate::error::CommandError;
 use crate::output::printable;
 
@@ -43,6 +43,7 @@ struct Begun {
     asks: mpsc::Sender<Ask>,
     announcements: broadcast::Sender<Announcement>,
     brief: watch::Receiver<Brief>,
+    revision: watch::Sender<u64>,
     stop: CancellationToken,
     outcome: watch::Receiver<Outcome>,
 }
@@ -159,7 +160,9 @@ impl Host {
         let (asks, inbox) = mpsc::channel(MAILBOX);
         let (briefs, brief) = watch::channel(Brief::default());
         let disk = (self.disk.clone(), self.folder.clone());
-        let mut task = Task::new(member, disk, ways, inbox, (announcements.clone(), briefs))?;
+        let revision = watch::Sender::new(1);
+        let told = Told { announcements: announcements.clone(), brief: briefs, revision: revision.clone() };
+        let mut task = Task::new(member, disk, ways, inbox, told)?;
         task.begin().await?;
         let stop = self.stop.child_token();
         let (told, outcome) = watch::channel(None);
@@ -171,7 +174,7 @@ impl Host {
             // Nobody listens once the node stops.
             let _ = report.send(group);
         });
-        Ok(Begun { asks, announcements, brief, stop, outcome })
+        Ok(Begun { asks, announcements, brief, revision, stop, outcome })
     }
 
     /// Ends a group's task and waits until it has.
@@ -216,12 +219,43 @@ impl Host {
         }
     }
 
+    /// How often what a glance at a group shows has changed; closed once its task has ended.
+    pub(super) fn revisions(&self, group: &GroupId) -> Result<watch::Receiver<u64>, CommandError> {
+        match self.places().get(group) {
+            Some(Place::Begun(begun)) => Ok(begun.revision.subscribe()),
+            other => Err(not_running(other)),
+        }
+    }
+
+    /// Something that belongs to no group alone has changed what a glance shows.
+    pub(super) fn stir(&self) {
+        for place in self.places().values() {
+            if let Place::Begun(begun) = place {
+                begun.revision.send_modify(|revision| *revision += 1);
+            }
+        }
+    }
+
+    /// Waits until a glance at a group has another revision than this one, for a while.
+    async fn wait_for_news(&self, group: &GroupId, unlike: u64) -> Result<(), CommandError> {
+        let mut revisions = self.revisions(group)?;
+        let changed = revisions.wait_for(|revision| *revision != unlike);
+        tokio::select! {
+            // Closed or not: whoever is asked next says how it stands.
+            _ = tokio::time::timeout(MAX_GLANCE_WAIT, changed) => Ok(()),
+            () = self.stop.cancelled() => Ok(()),
+        }
+    }
+
     /// Asks a group.
     pub(super) async fn ask(&self, group: &GroupId, verb: Verb) -> Result<serde_json::Value, CommandError> {
         if let Verb::Groups { action } = verb {
             return self.act(action).await;
         }
-        let is_status = matches!(verb, Verb::Status);
+        if let Verb::Glance { unlike: Some(unlike) } = verb {
+            self.wait_for_news(group, unlike).await?;
+        }
+        let (is_status, is_glance) = (matches!(verb, Verb::Status), matches!(verb, Verb::Glance { .. }));
         let stopping = || CommandError::remote("the node is stopping");
         let not_taken = || stopping().hint("start it again and repeat the command").busy();
         let unanswered = if verb.only_reads() { not_taken() } else { stopping().hint(control::UNKNOWN_OUTCOME) };
@@ -235,6 +269,10 @@ impl Host {
         if let (true, Ok(serde_json::Value::Object(status))) = (is_status, &mut answer) {
             status.insert("groups".to_owned(), to_json(&self.briefs())?);
             status.insert("page".to_owned(), to_json(&self.page.get())?);
+        }
+        if is_glance {
+            let (glance, briefs) = (answer?, self.briefs());
+            return self.on_disk(move |folder| complete_glance(folder.home(), glance, &briefs)).await;
         }
         answer
     }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use side_ledger::GroupId;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -212,6 +212,22 @@ impl Mailbox {
     /// Why nothing more is stored, if so.
     pub fn disk_failure(&self) -> Option<CommandError> {
         self.host.disk_failure()
+    }
+
+    /// The group at a glance.
+    pub async fn glance(&self) -> Result<glance::Glance, CommandError> {
+        self.typed(Verb::Glance { unlike: None }).await
+    }
+
+    /// The revision of what a glance at the group shows: whoever waits for it to change misses nothing, and is told once of many changes. Fails if the group does
+    /// not run; it counts on where its task ends, so ask for a new one where the group has begun anew.
+    pub fn revisions(&self) -> Result<watch::Receiver<u64>, CommandError> {
+        self.host.revisions(&self.group)
+    }
+
+    /// Something that belongs to no group alone, such as a swap, has changed what a glance shows.
+    pub fn stir(&self) {
+        self.host.stir();
     }
 
     /// How it stands with each group of the node, briefly.

@@ -6,10 +6,13 @@ use side_ledger::Name;
 use side_store::Store as _;
 
 use super::disk::{self, Opened};
-use super::groups::{Folder, GroupAction};
+use super::glance::Glance;
+use super::groups::{Folder, GroupAction, GroupBrief};
 use super::roll::Mark;
 use super::view::Accepted;
 use crate::api::control::Verb;
+use crate::btc::swaps;
+use crate::btc::swaps::glance::MAX_SWAP_ENTRIES;
 use crate::clock;
 use crate::error::CommandError;
 use crate::home::{NodeHome, Root};
@@ -33,7 +36,7 @@ pub fn answer(
     let mut member = opened.member(&membership)?;
     let Opened { mut store, folder, lock, .. } = opened;
     let answer = if verb.only_reads() {
-        read(&mut member, &verb, Around::default())
+        read(&mut member, &verb, Around { now_ms: clock::now_ms(), ..Around::default() })
     } else {
         let now = clock::now_ms();
         member.begin(now)?;
@@ -50,7 +53,26 @@ pub fn answer(
     if let (Verb::Status, serde_json::Value::Object(status)) = (&verb, &mut answer) {
         status.insert("groups".to_owned(), to_json(&folder.briefs())?);
     }
-    Ok(answer)
+    match verb {
+        Verb::Glance { .. } => complete_glance(home, answer, &folder.briefs()),
+        _ => Ok(answer),
+    }
+}
+
+/// Puts into a glance what only the node knows, and not the group's member: its groups and its swaps.
+pub(super) fn complete_glance(
+    home: &NodeHome,
+    glance: serde_json::Value,
+    briefs: &[GroupBrief],
+) -> Result<serde_json::Value, CommandError> {
+    let mut glance: Glance =
+        serde_json::from_value(glance).map_err(|e| CommandError::bug(format!("a glance has another form: {e}")))?;
+    briefs.clone_into(&mut glance.status.groups);
+    let group = glance.status.group.clone();
+    if let Err(error) = swaps::glance::add_deals(home, &group, &mut glance.swaps) {
+        glance.swaps_problem = Some(error.into_command_error(home.name()).message().to_owned());
+    }
+    to_json(&glance)
 }
 
 /// Does something about a stopped node's groups.
@@ -92,6 +114,11 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
         Verb::Status => to_json(&member.status(around)),
         Verb::Blocks { limit } => to_json(&member.blocks(*limit)),
         Verb::Balance => to_json(&member.balances()),
+        Verb::Glance { .. } => {
+            let mut glance = member.glance(around);
+            glance.swaps = swaps::glance::offers(&glance.status.group, &member.last_swaps(MAX_SWAP_ENTRIES));
+            to_json(&glance)
+        }
         Verb::Proof { transaction, from } => to_json(&member.prove(transaction, *from)?),
         Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. } | Verb::Groups { .. } => {
             Err(CommandError::bug("a verb came to a group that does not only ask it"))

@@ -87,6 +87,14 @@ async fn asked(sealer: &mut Option<Sealer>) -> Request {
     }
 }
 
+/// What whoever looks at a group is told without asking.
+pub(super) struct Told {
+    pub(super) announcements: broadcast::Sender<Announcement>,
+    pub(super) brief: watch::Sender<Brief>,
+    /// Counts what changes a glance at the group.
+    pub(super) revision: watch::Sender<u64>,
+}
+
 /// The ways to other nodes that serve one group.
 pub(super) struct Ways {
     /// What all transports of the group have to say.
@@ -108,8 +116,9 @@ pub(super) struct Task {
     ways: Ways,
     outlets: BTreeMap<LinkId, Arc<dyn Outlet>>,
     inbox: mpsc::Receiver<Ask>,
-    announcements: broadcast::Sender<Announcement>,
-    brief: watch::Sender<Brief>,
+    told: Told,
+    /// What a glance showed when the revision was last raised.
+    glance_mark: u64,
     audit: Option<audit::Running>,
     clock: Steady,
     local: LocalNames,
@@ -122,7 +131,7 @@ impl Task {
         (disk, folder): (Arc<Disk>, Arc<Folder>),
         ways: Ways,
         inbox: mpsc::Receiver<Ask>,
-        (announcements, brief): (broadcast::Sender<Announcement>, watch::Sender<Brief>),
+        told: Told,
     ) -> Result<Self, CommandError> {
         let local = local_names(folder.root().clone());
         let audit = member.audit().map(audit::Running::start).transpose();
@@ -134,8 +143,8 @@ impl Task {
             ways,
             outlets: BTreeMap::new(),
             inbox,
-            announcements,
-            brief,
+            told,
+            glance_mark: 0,
             audit,
             clock: Steady::start(),
             local: Box::new(local),
@@ -284,7 +293,7 @@ impl Task {
         }
         self.tell_alone(&mut round);
         for notice in round.notices {
-            let _ = self.announcements.send(Announcement::Notice(notice));
+            let _ = self.told.announcements.send(Announcement::Notice(notice));
         }
         self.announce();
         for (reply, owed) in round.replies {
@@ -300,7 +309,11 @@ impl Task {
     }
 
     fn answer(&mut self, verb: &Verb) -> Result<serde_json::Value, CommandError> {
-        let around = around(&self.member, &self.ways, &self.outlets);
+        let around = Around {
+            revision: *self.told.revision.borrow(),
+            now_ms: self.clock.now_ms(),
+            ..around(&self.member, &self.ways, &self.outlets)
+        };
         super::offline::read(&mut self.member, verb, around)
     }
 
@@ -312,6 +325,10 @@ impl Task {
         self.disk.commit(batch).await?;
         self.member.durable();
         self.tell_brief();
+        let mark = self.member.glance_mark();
+        if std::mem::replace(&mut self.glance_mark, mark) != mark {
+            self.told.revision.send_modify(|revision| *revision += 1);
+        }
         Ok(())
     }
 
@@ -323,7 +340,7 @@ impl Task {
             entries: group.ledger().len() as u64,
             links: self.outlets.len() as u64,
         };
-        self.brief.send_if_modified(|told| std::mem::replace(told, brief) != brief);
+        self.told.brief.send_if_modified(|told| std::mem::replace(told, brief) != brief);
     }
 
     /// The node has learnt its own last change in this group: its copy is as good as the latest one here.
@@ -397,7 +414,7 @@ impl Task {
         let mut unseen = if counted > MAX_ANNOUNCED { counted - SHOWN_OF_MANY } else { 0 };
         if unseen > 0 {
             let text = format!("{unseen} more entries and blocks came; /history and /blocks have them all");
-            let _ = self.announcements.send(Announcement::Notice(text));
+            let _ = self.told.announcements.send(Announcement::Notice(text));
         }
         for one in news {
             if unseen > 0 && !matches!(one, News::Notice(_)) {
@@ -425,7 +442,7 @@ impl Task {
                 ))),
             };
             if let Some(announcement) = announcement {
-                let _ = self.announcements.send(announcement);
+                let _ = self.told.announcements.send(announcement);
             }
         }
     }
@@ -442,5 +459,6 @@ fn around<'a>(member: &Member, ways: &Ways, outlets: &'a BTreeMap<LinkId, Arc<dy
         relay: Some(relay_status(member, &ways.relay)),
         attempts: ways.direct.attempts(),
         round_trip: Some(Box::new(|link| outlets.get(&link).and_then(|outlet| outlet.round_trip()))),
+        ..Around::default()
     }
 }

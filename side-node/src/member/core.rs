@@ -311,6 +311,12 @@ impl Core {
         report
     }
 
+    /// [`Core::digest`] if it has been reckoned at these heads.
+    pub(super) fn known_digest(&self) -> Option<[u8; 32]> {
+        let heads = self.replica().heads_digest();
+        self.digest.filter(|(of, _)| *of == heads).map(|(_, digest)| digest)
+    }
+
     /// A hash over the order of all changes and the document.
     pub(super) fn digest(&mut self) -> [u8; 32] {
         let heads = self.replica().heads_digest();

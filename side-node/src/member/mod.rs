@@ -15,7 +15,7 @@
 //! - `prove`: proofs for whoever has no node
 //! - `say`: what people have it write
 //! - `watch`: what becomes of its own transactions
-//! - `show`, `roll`: what it tells about itself
+//! - `show`, `roll`, `glance`: what it tells about itself
 //!
 //! Rules:
 //! - No clock, socket, file or task: the time comes in as an argument, and whoever holds a member does the rest. A simulation drives it as the daemon does.
@@ -27,6 +27,7 @@
 mod blocks;
 mod core;
 mod duties;
+mod glance;
 mod learn;
 mod link;
 mod newcomer;
@@ -57,6 +58,7 @@ use self::blocks::Asked;
 pub use self::core::store_error;
 use self::core::{Core, Digested};
 use self::duties::Duties;
+use self::glance::Glanced;
 use self::learn::Learning;
 use self::link::Link;
 use self::newcomer::CatchUp;
@@ -110,11 +112,14 @@ pub struct Member {
     endings: Vec<Ending>,
     /// Links that were ended for a fault, the oldest first.
     ended: VecDeque<(Peer, String)>,
+    /// How many there have been.
+    faults: u64,
     /// What was asked for and is not here.
     asked: BTreeMap<BlockId, Asked>,
     duties: Duties,
     learning: Learning,
     watched: Watched,
+    glanced: Glanced,
     /// Where the history is missing: what is known of the state.
     catch_up: Option<CatchUp>,
     /// What happened: in this round, in what is on its way to disk, and on disk.
@@ -136,10 +141,12 @@ impl Member {
             links: BTreeMap::new(),
             endings: Vec::new(),
             ended: VecDeque::new(),
+            faults: 0,
             asked: BTreeMap::new(),
             duties: Duties::default(),
             learning: Learning::default(),
             watched: Watched::default(),
+            glanced: Glanced::default(),
             catch_up: None,
             news: Default::default(),
             replies: Default::default(),
@@ -348,6 +355,7 @@ impl Member {
             self.ended.pop_front();
         }
         self.ended.push_back((there.peer, reason.clone()));
+        self.faults += 1;
         self.endings.push(Ending { link, reason, fault: true });
     }
 

@@ -31,6 +31,7 @@ impl Member {
             | Verb::Balance
             | Verb::Proof { .. }
             | Verb::Checkpoint
+            | Verb::Glance { .. }
             | Verb::Groups { .. } => return None,
         };
         let written = transaction.and_then(|transaction| self.core.write(transaction, now_ms));

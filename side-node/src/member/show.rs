@@ -15,6 +15,7 @@ use side_seal::Engine;
 
 use super::Member;
 use super::link::Link;
+use crate::daemon::glance::MAX_GLANCE_LIST;
 use crate::daemon::view::{
     AccountLine, Balances, BlockLine, Blocks, Equivocator, History, Line, LinkStatus, Member as Author, Offence, Peers,
     PendingVoter, RelayStatus, Stage, Standing, Status, Swaps, Voter, Who,
@@ -32,6 +33,10 @@ pub struct Around<'a> {
     pub attempts: Vec<Attempt>,
     /// The last measured time for a message to go there and back on a link.
     pub round_trip: Option<Box<dyn Fn(LinkId) -> Option<Duration> + 'a>>,
+    /// How often what is shown has changed since the node began to run.
+    pub revision: u64,
+    /// The time, in milliseconds since 1970-01-01 UTC.
+    pub now_ms: u64,
 }
 
 impl Member {
@@ -104,11 +109,17 @@ impl Member {
 
     /// What was said about swaps by this node or to it.
     pub fn swaps(&self) -> Swaps {
+        self.last_swaps(usize::MAX)
+    }
+
+    /// [`Member::swaps`] out of the last `limit` entries about swaps.
+    pub fn last_swaps(&self, limit: usize) -> Swaps {
         let key = self.author().to_string();
         let concerns = |entry: &Entry| {
             entry.author == self.author() || entry.body.get("to").and_then(|to| to.as_str()) == Some(key.as_str())
         };
-        let entries = self.core.group.ledger().swaps().filter(concerns).collect();
+        let mut entries: Vec<Entry> = self.core.group.ledger().swaps().rev().take(limit).filter(concerns).collect();
+        entries.reverse();
         Swaps { entries, key }
     }
 
@@ -130,6 +141,20 @@ impl Member {
     /// The status.
     pub fn status(&mut self, around: Around<'_>) -> Status {
         let digest = hex::encode(self.core.digest());
+        self.status_with(digest, around)
+    }
+
+    /// The status at the cost of what it shows: lists are cut to [`MAX_GLANCE_LIST`], and the digest is empty unless it is known.
+    pub(super) fn brief_status(&mut self, around: Around<'_>) -> Status {
+        let digest = self.core.known_digest().map(hex::encode).unwrap_or_default();
+        let mut status = self.status_with(digest, around);
+        status.heads.truncate(MAX_GLANCE_LIST);
+        status.equivocators.truncate(MAX_GLANCE_LIST);
+        status.offences.truncate(MAX_GLANCE_LIST);
+        status
+    }
+
+    fn status_with(&mut self, digest: String, around: Around<'_>) -> Status {
         let state_root = match self.view() {
             Some(view) => view.block.state_root,
             None => self.core.group.state_root(),
@@ -258,12 +283,23 @@ impl Member {
 
     /// The members, this node first, then by name and key.
     pub fn peers(&self, around: Around<'_>) -> Peers {
+        Peers {
+            group: self.id().to_string(),
+            group_name: self.genesis().name().to_string(),
+            members: self.authors(usize::MAX),
+            links: self.link_lines(&around),
+            relay: around.relay,
+        }
+    }
+
+    /// This node and the first `limit` of those who have written: this node first, then by name and key.
+    pub(super) fn authors(&self, limit: usize) -> Vec<Author> {
         let replica = self.core.replica();
         let mut tips: HashMap<AuthorId, (u64, u64)> = HashMap::from([(self.author(), (0, 0))]);
-        for author in replica.authors() {
+        let own = replica.author(self.author().as_bytes());
+        for author in replica.authors().take(limit).chain(own) {
             if let Some(tip) = replica.own_tip(&author) {
-                let time_ms = replica.get(&tip.id).map_or(0, |change| change.header().time_ms);
-                tips.insert(author, (tip.seq, time_ms));
+                tips.insert(author, (tip.seq, replica.dag().time_ms(tip.index)));
             }
         }
         let mut members: Vec<Author> = tips
@@ -280,13 +316,7 @@ impl Member {
         members.sort_by(|a, b| {
             (!a.this_node, a.name.is_none(), &a.name, &a.key).cmp(&(!b.this_node, b.name.is_none(), &b.name, &b.key))
         });
-        Peers {
-            group: self.id().to_string(),
-            group_name: self.genesis().name().to_string(),
-            members,
-            links: self.link_lines(&around),
-            relay: around.relay,
-        }
+        members
     }
 
     /// The last `limit` blocks.
@@ -306,7 +336,7 @@ impl Member {
         Some(self.block_line(sealed))
     }
 
-    fn block_line(&self, sealed: &Sealed) -> BlockLine {
+    pub(super) fn block_line(&self, sealed: &Sealed) -> BlockLine {
         let block = &sealed.block;
         BlockLine {
             height: block.height.0,
@@ -325,6 +355,11 @@ impl Member {
 
     /// Who owns what.
     pub fn balances(&self) -> Balances {
+        self.balances_of(usize::MAX)
+    }
+
+    /// [`Member::balances`] with the first `limit` accounts.
+    pub(super) fn balances_of(&self, limit: usize) -> Balances {
         if let Some(view) = self.view() {
             let mut accounts: Vec<AccountLine> = view
                 .iter()
@@ -336,6 +371,7 @@ impl Member {
                 })
                 .collect();
             accounts.sort_by(|a, b| a.who.key.cmp(&b.who.key));
+            accounts.truncate(limit);
             return Balances {
                 group: self.id().to_string(),
                 height: view.block.height.0,
@@ -356,7 +392,7 @@ impl Member {
             height: chain.height().0,
             balance: chain.account(&self.author()).balance,
             supply: chain.supply(),
-            accounts: accounts.map(line).collect(),
+            accounts: accounts.take(limit).map(line).collect(),
         }
     }
 }

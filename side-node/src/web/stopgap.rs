@@ -23,7 +23,9 @@ pub(super) async fn glance(mailbox: &Mailbox) -> Result<Glance, CommandError> {
         blocks: blocks.collect(),
         graph: Graph { lanes: Vec::new(), changes: Vec::new(), total: status.changes, cuts: Vec::new() },
         balances: mailbox.balances().await?,
+        accounts_total: 0,
         swaps: Vec::new(),
+        swaps_problem: None,
         status,
         peers,
     })

@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod glance;
 mod groups;
 mod init;
 mod newcomer;

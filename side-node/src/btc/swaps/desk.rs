@@ -334,6 +334,14 @@ impl Desk {
         self.store.all(open)?.iter().map(read).collect()
     }
 
+    /// The last `limit` swaps, latest first, those that are over after those that are not.
+    ///
+    /// # Errors
+    /// [`DeskError::Storage`], [`DeskError::Deal`].
+    pub fn latest(&self, limit: usize) -> Result<Vec<Deal>, DeskError> {
+        self.store.latest(limit)?.iter().map(read).collect()
+    }
+
     /// The one swap whose id begins so.
     ///
     /// # Errors

@@ -8,12 +8,13 @@
 //! - [`traffic`]: what members say to each other
 //! - [`service`]: the task of a running node
 //! - [`storage`], [`headers`], [`database`]: on disk
-//! - [`view`], [`error`]: what people and programs get to read
+//! - [`view`], [`glance`], [`error`]: what people and programs get to read
 
 pub mod database;
 pub mod deal;
 pub mod desk;
 pub mod error;
+pub mod glance;
 pub mod headers;
 pub mod service;
 pub mod storage;

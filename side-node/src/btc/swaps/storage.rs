@@ -190,6 +190,19 @@ impl SwapStore {
         read().map_err(self.database.fail())
     }
 
+    /// The last `limit` swaps, latest first, those that are over after those that are not.
+    ///
+    /// # Errors
+    /// [`StorageError::Database`].
+    pub fn latest(&self, limit: usize) -> Result<Vec<Row>, StorageError> {
+        let sql = "SELECT id, revision, done, body FROM swap ORDER BY done, rowid DESC LIMIT ?1";
+        let read = || -> Result<Vec<Row>, rusqlite::Error> {
+            let mut statement = self.database.connection.prepare(sql)?;
+            statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], row)?.collect()
+        };
+        read().map_err(self.database.fail())
+    }
+
     /// What was said of a swap, oldest first.
     ///
     /// # Errors

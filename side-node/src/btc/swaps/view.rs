@@ -192,6 +192,11 @@ pub fn listing(listing: &Listing) -> String {
 
 /// One swap in a line.
 pub fn headline(swap: &DealView) -> String {
+    format!("{}  {}", short(&swap.id), legs_words(swap))
+}
+
+/// Who pays whom how much, and where.
+pub fn legs_words(swap: &DealView) -> String {
     let peer = output::printable(&swap.peer);
     let legs: Vec<String> = swap
         .legs
@@ -204,10 +209,15 @@ pub fn headline(swap: &DealView) -> String {
             }
         })
         .collect();
-    format!("{}  {}", short(&swap.id), legs.join(", "))
+    legs.join(", ")
 }
 
 fn offer_line(offer: &OfferView) -> String {
+    format!("{}  {}", short(&offer.id), offered_words(offer))
+}
+
+/// Who offers what.
+pub fn offered_words(offer: &OfferView) -> String {
     let from = output::printable(&offer.from);
     let legs: Vec<String> = offer
         .legs
@@ -217,7 +227,7 @@ fn offer_line(offer: &OfferView) -> String {
             if leg.refund_key.is_some() { format!("to pay you {what}") } else { format!("to be paid {what}") }
         })
         .collect();
-    format!("{}  {from} offers {}", short(&offer.id), legs.join(", and "))
+    format!("{from} offers {}", legs.join(", and "))
 }
 
 /// A swap in full, for people.

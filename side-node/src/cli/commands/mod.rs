@@ -6,6 +6,7 @@ pub mod btc;
 pub mod btc_htlc;
 pub mod btc_swap;
 pub mod btc_transfer;
+pub mod glance;
 pub mod group;
 pub mod history;
 pub mod htlc;

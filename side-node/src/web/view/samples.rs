@@ -204,6 +204,8 @@ fn of(graph: Graph, names: &[&str]) -> Glance {
             supply: 2000,
             accounts: accounts.collect(),
         },
+        accounts_total: 4,
+        swaps_problem: None,
         swaps: vec![GlanceSwap {
             id: hex("swap"),
             with: who("dairy"),
