@@ -27,7 +27,7 @@ use crate::sqlite::{SqliteStore, sync_folder};
 /// The key under which the database keeps its instance number and file.
 const META_KEY: &str = "identity";
 /// The key under which the database remembers a suspicion until it is accepted: catching up raises the generation above the witness's.
-const SUSPECTED_KEY: &str = "identity-suspected";
+pub(crate) const SUSPECTED_KEY: &str = "identity-suspected";
 /// Domain of a witness record's checksum.
 const WITNESS_DOMAIN: &str = "side/1/witness";
 /// A record: instance number, generation, checksum.
@@ -166,6 +166,11 @@ pub fn identify(
         }
     }
     Ok(identified)
+}
+
+/// Marks a database as one that may be old, with the reason for people to read: it was restored from a backup. Its file and its witness may tell the same, or may not.
+pub fn suspect(store: &mut SqliteStore, reason: &str) -> Result<(), StoreError> {
+    store.commit(&Batch::new().meta(SUSPECTED_KEY, Some(Bytes::copy_from_slice(reason.as_bytes())))).map(drop)
 }
 
 impl Identified {

@@ -130,6 +130,28 @@ impl SqliteStore {
         self.connection.close().map_err(|(_, error)| StoreError::sqlite(&self.path, &error))
     }
 
+    /// Writes a copy of the database to a new file, as it is at this moment. Nothing is committed meanwhile. The copy is suspected from its first moment on
+    /// (see [`crate::identity`]), with `reason` for people to read: whoever opens it must learn what was committed since.
+    pub fn copy_to(&mut self, path: &Path, reason: &str) -> Result<(), StoreError> {
+        // SQLite takes an empty file, and would make one that others can read.
+        std::os::unix::fs::OpenOptionsExt::mode(std::fs::OpenOptions::new().write(true).create_new(true), 0o600)
+            .open(path)
+            .map_err(|error| StoreError::file(path, &error))?;
+        let from = &self.path;
+        let target = path
+            .to_str()
+            .ok_or_else(|| StoreError::Unexpected { path: path.to_owned(), detail: "its name is not UTF-8".into() })?;
+        self.connection.execute("VACUUM INTO ?1", params![target]).map_err(|error| StoreError::sqlite(from, &error))?;
+        let fail = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+        let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fail)?;
+        copy.execute(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+            params![crate::identity::SUSPECTED_KEY, reason.as_bytes()],
+        )
+        .map_err(fail)?;
+        copy.close().map_err(|(_, error)| StoreError::sqlite(path, &error))
+    }
+
     fn prepare(&mut self, options: &OpenOptions) -> Result<(), StoreError> {
         let path = self.path.clone();
         let fail = |error: rusqlite::Error| StoreError::sqlite(&path, &error);

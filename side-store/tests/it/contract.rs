@@ -155,28 +155,6 @@ fn the_store_on_disk_keeps_the_contract_and_its_content() {
     assert_eq!(seals(&mut again, &a, LoadBounds::default())[9], Bytes::from_static(b"more"));
 }
 
-/// A database of version 1, as builds before sealing made it, is brought up to date with everything in it, once.
-#[test]
-fn a_database_of_version_1_is_migrated() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("side.sqlite");
-    let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("../golden/version-1.sql")).unwrap();
-    let group = genesis(1);
-    let stored = change(group.id(), 1, 1, b"old");
-    old.execute("INSERT INTO groups (id, genesis) VALUES (?1, ?2)", (group.id().0, group.bytes())).unwrap();
-    old.execute("INSERT INTO changes (key, bytes) VALUES (1 << 40, ?1)", [&stored.bytes()[..]]).unwrap();
-    old.close().unwrap();
-    for opened in 0..2 {
-        let options = OpenOptions { create: false, ..OpenOptions::default() };
-        let mut store = SqliteStore::open(&path, &options).unwrap();
-        assert_eq!(load_all(&mut store, &group.id(), LoadBounds::default())[0].change, stored);
-        assert_eq!(seals(&mut store, &group.id(), LoadBounds::default()).len(), opened);
-        store.commit(&Batch::new().seal(group.id(), Bytes::from_static(b"block"))).unwrap();
-        store.close().unwrap();
-    }
-}
-
 #[test]
 fn a_database_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -6,4 +6,5 @@ mod crash;
 mod faults;
 mod identity;
 mod sim;
+mod upgrade;
 mod writer;
