@@ -24,7 +24,7 @@ use crate::btc::esplora::Esplora;
 use crate::btc::fees;
 use crate::btc::htlc::atomic::{Atomic, LegPlan};
 use crate::btc::htlc::secrets::{PaymentHash, Preimage, SpendKey};
-use crate::btc::htlc::swap::{Command, Effect, Event, Level, Message, NewSwap, Notice, Own, Role, Swap, SwapId};
+use crate::btc::htlc::swap::{Command, Effect, Event, Level, Message, NewSwap, Notice, Own, Role, Stage, Swap, SwapId};
 use crate::btc::htlc::terms::{ChainId, LockKind};
 use crate::btc::network::Network;
 use crate::btc::sync;
@@ -88,6 +88,8 @@ pub struct Desk {
     servers: Vec<ChainPlace>,
     /// Deals whose effects of before a restart were asked for.
     resumed: HashSet<SwapId>,
+    /// Legs of which a wallet that comes from a backup has told whether it paid for them.
+    recalled: HashSet<(SwapId, usize)>,
 }
 
 impl Desk {
@@ -97,7 +99,14 @@ impl Desk {
     /// [`DeskError::Storage`].
     pub fn open(home: &NodeHome, servers: Vec<ChainPlace>) -> Result<Self, DeskError> {
         let store = SwapStore::open(&home.btc_folder())?;
-        Ok(Self { home: home.clone(), store, watches: HashMap::new(), servers, resumed: HashSet::new() })
+        Ok(Self {
+            home: home.clone(),
+            store,
+            watches: HashMap::new(),
+            servers,
+            resumed: HashSet::new(),
+            recalled: HashSet::new(),
+        })
     }
 
     /// Whether a node has ever had a swap.
@@ -285,6 +294,16 @@ impl Desk {
         };
         let place = Self::wallet_place(&self.home, &deal.places[leg].chain);
         let (mut wallet, _) = sync::sync(&place, &server, false, |_| {}).await.map_err(failed)?;
+        // What was paid already, and forgotten by a backup, is not paid twice.
+        if deal.legs()[leg].fundings().next().is_none()
+            && let Some(paid) = wallet.paying(&output)
+        {
+            drop(wallet);
+            let mut deal = self.get(id)?;
+            let effects = self.advance(&mut deal, leg, Event::Recalled(paid))?;
+            self.carry_out(&deal, effects, &mut round).await?;
+            return Ok(round);
+        }
         let payment =
             Payment { to: output.script_pubkey, what: What::Exactly(output.value), fee_rate: rate, max_fee: None };
         let signed = wallet.pay(&payment).map_err(failed)?;
@@ -538,6 +557,38 @@ impl Desk {
         self.attend(deal, round).await
     }
 
+    /// Asks a wallet that comes from a backup whether it has paid into a lock since: the swap does not know, and would let the coins lie there. Once a process; false if the
+    /// server does not answer, so that the leg has to wait.
+    async fn recall(&mut self, deal: &mut Deal, leg: usize, round: &mut Round) -> Result<bool, DeskError> {
+        let swap = deal.legs()[leg];
+        let open = swap.role() == Role::Payer && swap.stage() == Stage::Accepted && swap.fundings().next().is_none();
+        let (true, Some(output)) = (open, swap.funding_output()) else { return Ok(true) };
+        let place = Self::wallet_place(&self.home, &deal.places[leg].chain);
+        let network = place.network();
+        let failed = |error| DeskError::Wallet { network, error };
+        if self.recalled.contains(&(deal.id(), leg)) || !Wallet::was_restored(&place).map_err(failed)? {
+            return Ok(true);
+        }
+        let watch = self.watch(&deal.places[leg]).await?;
+        let server = watch.servers().first().cloned().ok_or(DeskError::Places)?;
+        let wallet = match sync::sync(&place, &server, false, |_| {}).await {
+            Ok((wallet, _)) => wallet,
+            Err(error) => {
+                tracing::info!(swap = %deal.id(), %error, "cannot tell yet whether this swap was funded after the backup");
+                round.unheard.push(deal.places[leg].chain.clone());
+                return Ok(false);
+            }
+        };
+        let paid = wallet.paying(&output);
+        drop(wallet);
+        if let Some(paid) = paid {
+            let effects = self.advance(deal, leg, Event::Recalled(paid))?;
+            self.carry_out(deal, effects, round).await?;
+        }
+        self.recalled.insert((deal.id(), leg));
+        Ok(true)
+    }
+
     /// Looks at the locks of one swap against chains that were followed, and does what is due.
     async fn attend(&mut self, mut deal: Deal, round: &mut Round) -> Result<(), DeskError> {
         if self.resumed.insert(deal.id()) {
@@ -546,6 +597,9 @@ impl Desk {
         }
         for leg in 0..deal.places.len() {
             if deal.legs()[leg].stage().is_done() {
+                continue;
+            }
+            if !self.recall(&mut deal, leg, round).await? {
                 continue;
             }
             let chain = deal.places[leg].chain.clone();

@@ -34,6 +34,7 @@ use self::place::WalletLock;
 pub use self::place::WalletPlace;
 pub use self::store::Outgoing;
 use self::store::Store;
+pub(crate) use self::store::skip_swap_numbers;
 pub use self::view::{Balance, HistoryEntry, State};
 use super::network::Network;
 use super::scan::{FULL_GAP, Found, KeychainPlan, Plan, SYNC_GAP};
@@ -43,6 +44,8 @@ use crate::clock;
 pub const BURIED: u32 = 6;
 /// Where the number of the next swap stands.
 const NEXT_SWAP: &str = "next_swap";
+/// Where the database keeps that it comes from a backup.
+const RESTORED: &str = "restored";
 
 type Canonical<'a> = CanonicalTx<'a, std::sync::Arc<Transaction>, bdk_wallet::chain::ConfirmationBlockTime>;
 
@@ -148,6 +151,25 @@ impl Wallet {
         let next = self.store.meta(NEXT_SWAP)?.and_then(|text| text.parse().ok()).unwrap_or(0u32);
         self.store.set_meta(NEXT_SWAP, &(next + 1).to_string())?;
         Ok(next)
+    }
+
+    /// Whether the wallet at this place comes from a backup: it may have forgotten what it paid, until it is brought up to date.
+    ///
+    /// # Errors
+    /// [`WalletError::Database`].
+    pub fn was_restored(place: &WalletPlace) -> Result<bool, WalletError> {
+        if !place.database_file().exists() {
+            return Ok(false);
+        }
+        let _lock = place.lock()?;
+        Ok(Store::open(&place.database_file(), place.network())?.meta(RESTORED)?.is_some())
+    }
+
+    /// The transaction of this wallet that pays exactly this, if there is one.
+    pub fn paying(&self, output: &bitcoin::TxOut) -> Option<Transaction> {
+        let ours = |tx: &Transaction| self.bdk.sent_and_received(tx).0 > bitcoin::Amount::ZERO;
+        let mut transactions = self.bdk.transactions().map(|tx| tx.tx_node.tx);
+        transactions.find(|tx| tx.output.contains(output) && ours(tx)).map(|tx| (*tx).clone())
     }
 
     /// The signing key of a swap, at a path of its own.

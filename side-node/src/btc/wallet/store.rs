@@ -17,6 +17,9 @@ use crate::btc::network::Network;
 /// The version of our own tables.
 const SCHEMA: i64 = 1;
 
+/// More swaps than anybody begins between a backup and its use; there are 2^31 numbers.
+const SWAPS_SINCE_BACKUP: u32 = 10_000;
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS side_meta (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS side_outbox (
@@ -45,6 +48,17 @@ pub struct Outgoing {
 pub(super) struct Store {
     path: PathBuf,
     pub(super) connection: Connection,
+}
+
+/// Makes the wallet in a file that comes from a backup pass over the numbers that swaps may have been given since, so that no key and no preimage serves twice.
+pub(crate) fn skip_swap_numbers(path: &Path) -> Result<(), bdk_wallet::rusqlite::Error> {
+    let db = Connection::open(path)?;
+    let sql = "UPDATE side_meta SET value = CAST(CAST(value AS INTEGER) + ?1 AS TEXT) WHERE name = ?2";
+    if db.execute(sql, params![SWAPS_SINCE_BACKUP, super::NEXT_SWAP])? == 0 {
+        db.execute("INSERT INTO side_meta VALUES (?1, ?2)", params![super::NEXT_SWAP, SWAPS_SINCE_BACKUP.to_string()])?;
+    }
+    db.execute("INSERT OR REPLACE INTO side_meta VALUES (?1, '1')", params![super::RESTORED])?;
+    db.close().map_err(|(_, why)| why)
 }
 
 impl Store {

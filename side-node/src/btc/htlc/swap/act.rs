@@ -85,6 +85,22 @@ impl Swap {
         Ok(())
     }
 
+    pub(super) fn recalled(&mut self, transaction: Transaction) -> Result<(), Refusal> {
+        let (Role::Payer, Some(terms), Some(lock)) = (self.role, self.terms.clone(), self.lock_script()) else {
+            return Err(self.misfit("a funding transaction"));
+        };
+        let txid = transaction.compute_txid();
+        if self.fundings.len() >= MAX_FUNDINGS || self.fundings.iter().any(|raw| raw.0.compute_txid() == txid) {
+            return Ok(());
+        }
+        check_funding(&lock, &terms, &transaction)?;
+        self.fundings.push(RawTransaction(transaction));
+        if self.stage == Stage::Accepted {
+            self.stage = Stage::Funding;
+        }
+        Ok(())
+    }
+
     /// Whether the rules allow the payer to lock coins now. A driver asks before it lets the wallet build the transaction.
     ///
     /// # Errors
@@ -504,6 +520,7 @@ impl Event {
         match self {
             Self::Accepted(_) => "accepted",
             Self::Funded(_) => "funded",
+            Self::Recalled(_) => "recalled",
             Self::Observed(_) => "observed",
             Self::Learned { .. } => "learned",
             Self::Command(_) => "command",

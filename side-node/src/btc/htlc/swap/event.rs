@@ -179,6 +179,9 @@ pub enum Event {
     /// Our wallet made and signed the funding transaction (payer only). It was not broadcast yet: the swap does that, once it is durable.
     /// Another one may replace it (a higher fee) as long as it is unconfirmed.
     Funded(Transaction),
+    /// Our wallet has a transaction that pays into this lock, and this state does not know of it: it was made after the backup that the state comes from
+    /// (payer only). It counts as our funding from now on, whatever the time left: it is a fact.
+    Recalled(Transaction),
     /// The chain, looked at anew.
     Observed(Observation),
     /// The preimage became known to us: from the other leg's chain, or from whoever asked us to claim.

@@ -372,6 +372,7 @@ impl Swap {
         match event {
             Event::Accepted(acceptance) => next.accepted(acceptance, &mut effects)?,
             Event::Funded(transaction) => next.funded(transaction, &mut effects)?,
+            Event::Recalled(transaction) => next.recalled(transaction)?,
             Event::Observed(observation) => next.observed(&observation, &mut effects)?,
             Event::Learned { preimage, public } => next.learned(preimage, public, &mut effects)?,
             Event::Command(command) => next.command(command, &mut effects)?,

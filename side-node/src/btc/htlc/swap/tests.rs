@@ -58,6 +58,44 @@ fn the_payee_claims_and_the_payer_learns_the_preimage() {
 }
 
 #[test]
+fn a_funding_made_after_a_backup_is_recalled_and_taken_back() {
+    each_kind(|chain, mut swap| {
+        swap.payer.look(chain);
+        let backup = swap.payer.swap.clone();
+        swap.fund(chain);
+        let funding = swap.payer.swap.fundings().next().expect("funded").clone();
+        let timeout = swap.timeout();
+        while chain.tip().to_consensus_u32() < timeout - 1 {
+            chain.mine(1);
+        }
+        // Set back, long after there would be time to fund: what stands at the lock could be anybody's.
+        swap.payer.swap = backup;
+        swap.payer.look(chain);
+        assert_eq!(swap.payer.swap.stage(), Stage::Accepted);
+        let mut other = funding.clone();
+        other.output[0].value -= Amount::from_sat(1);
+        assert!(matches!(swap.payer.feed(chain, Event::Recalled(other)), Err(Refusal::Funding { .. })));
+        for _ in 0..2 {
+            swap.payer.feed(chain, Event::Recalled(funding.clone())).expect("a fact");
+            assert_eq!(swap.payer.swap.fundings().count(), 1);
+        }
+        swap.payer.look(chain);
+        assert_eq!(swap.payer.swap.stage(), Stage::Locked);
+        let coin = chain.coin(Amount::from_sat(300_000));
+        let again = chain.pay(coin, swap.payer.swap.funding_output().expect("agreed"));
+        assert!(swap.payer.feed(chain, Event::Funded(again)).is_err(), "funded twice");
+        for _ in 0..7 {
+            chain.mine(1);
+            swap.payer.look(chain);
+        }
+        assert_eq!(swap.payer.done(), Some(Outcome::Refunded));
+        assert!(swap.payer.coins(chain) > Amount::from_sat(SATS - 1_000));
+        // Whoever is paid has nothing to recall.
+        assert!(swap.payee.feed(chain, Event::Recalled(funding)).is_err());
+    });
+}
+
+#[test]
 fn counterparty_gone_the_payer_takes_back() {
     each_kind(|chain, mut swap| {
         swap.fund(chain);
