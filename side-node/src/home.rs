@@ -8,23 +8,26 @@
 //!     config.toml
 //!     groups.json       the invitations to its groups, and which one is the default (see daemon::membership)
 //!     invited.json      secrets that were given to newcomers, hashed (see daemon::invited)
-//!     keys/node.key     the secret seed                           0700/0600
-//!     keys/bitcoin.seed the Bitcoin wallet's words                     0600
+//!     keys/node.key     the secret seed, with a passphrase or without 0700/0600
+//!     keys/bitcoin.seed the Bitcoin wallet's words, likewise           0600
 //!     btc/NETWORK/      the wallet and the swaps on a network (see btc::wallet)
 //!     side.sqlite       changes, blocks, indexes
+//!     .backup/          copies of databases while a backup is made
 //!     lock              held by the running process
 //!     control.sock      the running process listens here
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs4::TryLockError;
+use zeroize::Zeroizing;
 
 use crate::error::CommandError;
+use crate::secrets::Keyring;
 
 /// The environment variable that names the root.
 pub const HOME_VARIABLE: &str = "SIDE_HOME";
@@ -32,12 +35,19 @@ pub const HOME_VARIABLE: &str = "SIDE_HOME";
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause between two attempts at the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Most bytes of a file with a secret: the longest one, locked, has less than a quarter of it.
+const MAX_SECRET_BYTES: u64 = crate::secrets::locked::MAX_FILE_BYTES;
+/// What the name of a file that is about to take another one's place says behind its stem.
+const NEW_MARK: &str = "new-";
 /// Longest path of a Unix socket on Linux, less the closing zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// The root that holds every node of this machine's user.
+/// The root that holds every node of this machine's user, and what unlocks their secrets.
 #[derive(Debug, Clone)]
-pub struct Root(PathBuf);
+pub struct Root {
+    path: PathBuf,
+    keyring: Keyring,
+}
 
 impl Root {
     /// Finds the root: the flag, else `SIDE_HOME`, else `.side` in the user's home.
@@ -53,33 +63,43 @@ impl Root {
                 .join(".side"),
         };
         let path = std::path::absolute(&path).map_err(|e| CommandError::io(path.display(), &e))?;
-        Ok(Self(path))
+        Ok(Self { path, keyring: Keyring::default() })
+    }
+
+    /// With what unlocks secrets. Without it, locked ones stay so.
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// What unlocks secrets.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Creates the root if it is missing.
     pub fn create(&self) -> Result<(), CommandError> {
-        create_private_dir_all(&self.0)
-            .map_err(|e| CommandError::io(format!("cannot create the root {}", self.0.display()), &e))
+        create_private_dir_all(&self.path)
+            .map_err(|e| CommandError::io(format!("cannot create the root {}", self.path.display()), &e))
     }
 
     /// The folder of the node `name` (which the caller has validated), existing or not.
     pub fn node(&self, name: &str) -> NodeHome {
-        NodeHome { name: name.to_owned(), path: self.0.join(name) }
+        NodeHome { name: name.to_owned(), path: self.path.join(name), keyring: self.keyring.clone() }
     }
 
     /// The registry of local nodes and groups.
     pub fn registry_file(&self) -> PathBuf {
-        self.0.join("registry.json")
+        self.path.join("registry.json")
     }
 
     /// Where the witness of the node with this key lies: outside of the node's folder, so that a copy of the folder does not bring it along.
     pub fn witness_file(&self, key: &str) -> PathBuf {
-        self.0.join(".witness").join(key)
+        self.path.join(".witness").join(key)
     }
 }
 
@@ -88,6 +108,7 @@ impl Root {
 pub struct NodeHome {
     name: String,
     path: PathBuf,
+    keyring: Keyring,
 }
 
 impl NodeHome {
@@ -99,6 +120,11 @@ impl NodeHome {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What unlocks its secrets.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Whether the node was initialised.
@@ -115,9 +141,24 @@ impl NodeHome {
             .hint(format!("make it with: side-node init {}", self.name)))
     }
 
+    /// The folder of the node's secrets.
+    pub fn keys_folder(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
     /// The secret key's file.
     pub fn key_file(&self) -> PathBuf {
-        self.path.join("keys").join("node.key")
+        self.keys_folder().join("node.key")
+    }
+
+    /// How people call the secret key.
+    pub fn key_called(&self) -> String {
+        format!("the key of {}", self.name)
+    }
+
+    /// How people call the words of the Bitcoin wallet.
+    pub fn seed_called(&self) -> String {
+        format!("the wallet's words of {}", self.name)
     }
 
     /// The invitations to the node's groups: what they were founded on and where they are reached.
@@ -132,7 +173,7 @@ impl NodeHome {
 
     /// The words of the Bitcoin wallet.
     pub fn seed_file(&self) -> PathBuf {
-        self.path.join("keys").join("bitcoin.seed")
+        self.keys_folder().join("bitcoin.seed")
     }
 
     /// What belongs to Bitcoin, with a folder for each network.
@@ -234,7 +275,7 @@ pub fn create_secret_file(path: &Path, contents: &[u8]) -> io::Result<()> {
 
 /// Replaces a file as a whole: readers see the old or the new contents, after a crash too.
 pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let temporary = path.with_extension(format!("{NEW_MARK}{}", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(contents)?;
@@ -246,6 +287,59 @@ pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Replaces a secret as [`replace_file`] does, and writes zeros over what the file held before, unless another name leads to it too. On disks that never
+/// write in place, as many do, the old bytes may still be there for a while: no program can help that.
+pub fn replace_secret(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let old = OpenOptions::new().write(true).open(path).ok();
+    replace_file(path, contents)?;
+    if let Some(mut old) = old {
+        let metadata = old.metadata()?;
+        if metadata.nlink() == 0 {
+            let zeros = vec![0; metadata.len().min(MAX_SECRET_BYTES) as usize];
+            old.write_all(&zeros)?;
+            old.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes from a folder of secrets what a crash left of files that were to take another one's place. The caller holds the lock of the node.
+pub fn remove_leftovers(folder: &Path) -> Result<(), CommandError> {
+    let failed = |e: &io::Error| CommandError::io(format!("cannot tidy {}", folder.display()), e);
+    for entry in fs::read_dir(folder).map_err(|e| failed(&e))? {
+        let path = entry.map_err(|e| failed(&e))?.path();
+        if path.extension().is_some_and(|extension| extension.as_encoded_bytes().starts_with(NEW_MARK.as_bytes())) {
+            fs::remove_file(&path).map_err(|e| failed(&e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a secret. Files that others can read are refused.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+    if let Some(folder) = path.parent() {
+        require_private(folder)?;
+    }
+    require_private(path)?;
+    let failed = |e: &io::Error| CommandError::io(format!("cannot read {}", path.display()), e);
+    // With all its room from the beginning: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_BYTES as usize + 1));
+    let file = File::open(path).map_err(|e| failed(&e))?;
+    file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidData => damaged_secret(path, "it is no text"),
+        _ => failed(&e),
+    })?;
+    if text.len() as u64 > MAX_SECRET_BYTES {
+        return Err(damaged_secret(path, "it is far too long"));
+    }
+    Ok(text)
+}
+
+fn damaged_secret(path: &Path, why: &str) -> CommandError {
+    CommandError::user(format!("{} is damaged: {why}", path.display()))
+        .hint("restore the file from a backup; nobody can compute it anew")
 }
 
 /// Makes a change of a folder (a file created, renamed) durable.

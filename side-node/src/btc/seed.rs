@@ -11,7 +11,6 @@
 //! keys only.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bdk_wallet::KeychainKind;
@@ -24,7 +23,10 @@ use zeroize::Zeroizing;
 use super::network::Network;
 use crate::clock;
 use crate::error::CommandError;
-use crate::home::{create_private_dir_all, create_secret_file, require_private};
+use crate::home::{create_private_dir_all, create_secret_file, read_secret};
+use crate::secrets::kdf::{Kdf, Key};
+use crate::secrets::locked::{Kind, Locked};
+use crate::secrets::{Keyring, keyring};
 
 /// Bytes of entropy: 128 bits make twelve words, as strong as the curve itself.
 const ENTROPY: usize = 16;
@@ -47,9 +49,9 @@ pub enum SeedError {
     /// What lies there is none. The text says nothing about its contents.
     #[error("{} is damaged: a seed is twelve words of the English list of BIP 39", .0.display())]
     Damaged(PathBuf),
-    /// Others can read it.
+    /// It cannot be read: others can read it too, it is locked and does not open, or the operating system refuses.
     #[error(transparent)]
-    Exposed(CommandError),
+    Unreadable(CommandError),
     /// The operating system refuses.
     #[error("cannot use the seed {}: {why}", path.display())]
     Io {
@@ -76,31 +78,37 @@ impl fmt::Debug for Seed {
 
 impl Seed {
     /// Draws a fresh seed from the system's random source and writes it to `path`: a new file with mode 0600 in a folder with mode 0700, durable when this
-    /// returns.
+    /// returns, and locked if `lock` is given.
     ///
     /// # Errors
     /// [`SeedError::Exists`] if there is one: a seed is never overwritten.
-    pub fn create(path: &Path) -> Result<Self, SeedError> {
+    pub fn create(path: &Path, lock: Option<&(Kdf, Key)>) -> Result<Self, SeedError> {
         let entropy: Zeroizing<[u8; ENTROPY]> = Zeroizing::new(clock::random().map_err(SeedError::Random)?);
         let mnemonic = Mnemonic::from_entropy(entropy.as_ref()).expect("128 bits are a length of BIP 39");
-        Self { mnemonic }.store(path)
+        Self { mnemonic }.store(path, lock)
     }
 
     /// Writes words that a person brings from a backup, under the rules of [`Seed::create`].
     ///
     /// # Errors
     /// [`SeedError::Damaged`] if they are no seed, [`SeedError::Exists`] if there is one already.
-    pub fn restore(path: &Path, words: &str) -> Result<Self, SeedError> {
+    pub fn restore(path: &Path, words: &str, lock: Option<&(Kdf, Key)>) -> Result<Self, SeedError> {
         let mnemonic = Mnemonic::parse_in(Language::English, words).map_err(|_| SeedError::Damaged(path.to_owned()))?;
-        Self { mnemonic }.store(path)
+        Self { mnemonic }.store(path, lock)
     }
 
-    fn store(self, path: &Path) -> Result<Self, SeedError> {
+    fn store(self, path: &Path, lock: Option<&(Kdf, Key)>) -> Result<Self, SeedError> {
         let io = |why| SeedError::Io { path: path.to_owned(), why };
         if let Some(folder) = path.parent() {
             create_private_dir_all(folder).map_err(io)?;
         }
-        let text = Zeroizing::new(format!("{}\n", *self.words()));
+        let words = self.words();
+        let text = Zeroizing::new(match lock {
+            None => format!("{}\n", *words),
+            Some((kdf, key)) => Locked::lock(Kind::BitcoinSeed, None, words.as_bytes(), *kdf, key)
+                .map_err(SeedError::Unreadable)?
+                .to_text(),
+        });
         create_secret_file(path, text.as_bytes()).map_err(|why| match why.kind() {
             std::io::ErrorKind::AlreadyExists => SeedError::Exists(path.to_owned()),
             _ => io(why),
@@ -108,19 +116,25 @@ impl Seed {
         Ok(self)
     }
 
-    /// Reads the seed.
+    /// Reads the seed, with the passphrase if it has one.
     ///
     /// # Errors
-    /// [`SeedError::Missing`], [`SeedError::Exposed`] if others on this machine can read it, [`SeedError::Damaged`].
-    pub fn load(path: &Path) -> Result<Self, SeedError> {
+    /// [`SeedError::Missing`], [`SeedError::Unreadable`] if others on this machine can read it or it does not open, [`SeedError::Damaged`].
+    pub fn load(path: &Path, keyring: &Keyring) -> Result<Self, SeedError> {
         if !path.exists() {
             return Err(SeedError::Missing(path.to_owned()));
         }
-        for private in [path.parent(), Some(path)].into_iter().flatten() {
-            require_private(private).map_err(SeedError::Exposed)?;
+        let text = read_secret(path).map_err(SeedError::Unreadable)?;
+        if !Locked::is(text.as_bytes()) {
+            return Self::parse(&text, path);
         }
-        let text =
-            fs::read_to_string(path).map(Zeroizing::new).map_err(|why| SeedError::Io { path: path.to_owned(), why })?;
+        let locked = keyring::parse(&text, Kind::BitcoinSeed, path).map_err(SeedError::Unreadable)?;
+        let secret = keyring.open(&locked, path, "the wallet's words").map_err(SeedError::Unreadable)?;
+        Self::parse(std::str::from_utf8(&secret).map_err(|_| SeedError::Damaged(path.to_owned()))?, path)
+    }
+
+    /// Reads a seed's text; `path` is for the error.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, SeedError> {
         match Mnemonic::parse_in(Language::English, text.trim()) {
             Ok(mnemonic) => Ok(Self { mnemonic }),
             Err(_) => Err(SeedError::Damaged(path.to_owned())),
@@ -202,6 +216,7 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use bdk_wallet::descriptor::IntoWalletDescriptor as _;
@@ -219,19 +234,19 @@ mod tests {
     fn a_seed_is_private_and_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder);
-        assert!(matches!(Seed::load(&path), Err(SeedError::Missing(_))));
-        let made = Seed::create(&path).unwrap();
+        assert!(matches!(Seed::load(&path, &Keyring::default()), Err(SeedError::Missing(_))));
+        let made = Seed::create(&path, None).unwrap();
         assert_eq!(made.word_count(), 12);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(Seed::load(&path).unwrap().words(), made.words());
-        assert!(matches!(Seed::create(&path), Err(SeedError::Exists(_))));
-        assert!(matches!(Seed::restore(&path, WORDS), Err(SeedError::Exists(_))));
-        assert_eq!(Seed::load(&path).unwrap().words(), made.words());
+        assert_eq!(Seed::load(&path, &Keyring::default()).unwrap().words(), made.words());
+        assert!(matches!(Seed::create(&path, None), Err(SeedError::Exists(_))));
+        assert!(matches!(Seed::restore(&path, WORDS, None), Err(SeedError::Exists(_))));
+        assert_eq!(Seed::load(&path, &Keyring::default()).unwrap().words(), made.words());
         assert!(!format!("{made:?}").contains(made.words().split(' ').next().unwrap()));
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Seed::load(&path), Err(SeedError::Exposed(_))));
+        assert!(matches!(Seed::load(&path, &Keyring::default()), Err(SeedError::Unreadable(_))));
     }
 
     #[test]
@@ -240,17 +255,17 @@ mod tests {
         let path = file(&folder);
         // The last word is the checksum.
         let damaged = WORDS.replace("about", "zebra");
-        assert!(matches!(Seed::restore(&path, &damaged), Err(SeedError::Damaged(_))));
+        assert!(matches!(Seed::restore(&path, &damaged, None), Err(SeedError::Damaged(_))));
         create_private_dir_all(path.parent().unwrap()).unwrap();
         create_secret_file(&path, damaged.as_bytes()).unwrap();
-        let error = Seed::load(&path).unwrap_err();
+        let error = Seed::load(&path, &Keyring::default()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("zebra"), "{error:?}");
     }
 
     #[test]
     fn addresses_are_those_of_bip_86() {
         let folder = tempfile::tempdir().unwrap();
-        let seed = Seed::restore(&file(&folder), WORDS).unwrap();
+        let seed = Seed::restore(&file(&folder), WORDS, None).unwrap();
         let secp = Secp256k1::new();
         let address = |kind, index| {
             let account = seed.account(Network::Bitcoin);
@@ -273,7 +288,7 @@ mod tests {
     #[test]
     fn each_swap_has_a_key_and_a_preimage_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        let seed = Seed::restore(&file(&folder), WORDS).unwrap();
+        let seed = Seed::restore(&file(&folder), WORDS, None).unwrap();
         let mut seen = std::collections::HashSet::new();
         for network in [Network::Bitcoin, Network::Mutinynet] {
             for index in 0..3 {

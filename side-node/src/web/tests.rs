@@ -27,8 +27,14 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::find(Some(folder.path().to_owned())).unwrap();
         let relay = crate::cli::RelayArgs { relay: Some("ws://127.0.0.1:1".into()) };
-        let args =
-            InitArgs { name: "node1".parse().unwrap(), join: None, group_name: None, restore_wallet: false, relay };
+        let args = InitArgs {
+            name: "node1".parse().unwrap(),
+            join: None,
+            group_name: None,
+            passphrase: false,
+            restore_wallet: false,
+            relay,
+        };
         init(&root, &args).unwrap();
         let config = DaemonConfig::new(root.clone(), root.node("node1"));
         let daemon = Daemon::start(config).await.unwrap();

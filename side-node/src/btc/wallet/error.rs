@@ -110,7 +110,7 @@ impl WalletError {
         let text = self.to_string();
         match self {
             Self::Server(error) => error.into_command_error(network),
-            Self::Seed(SeedError::Exposed(error) | SeedError::Random(error)) => error,
+            Self::Seed(SeedError::Unreadable(error) | SeedError::Random(error)) => error,
             Self::Seed(SeedError::Io { path, why }) | Self::Io { path, why } => CommandError::io(format!("cannot use {}", path.display()), &why),
             Self::Seed(SeedError::Missing(_)) => CommandError::user(text).hint(format!("make it with: side-node btc address {name}")),
             Self::Seed(SeedError::Exists(_)) => CommandError::user(text).hint("a seed is never overwritten; move the file away yourself if you are sure"),

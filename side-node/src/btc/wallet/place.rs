@@ -19,7 +19,7 @@ use fs4::TryLockError;
 
 use super::WalletError;
 use crate::btc::network::Network;
-use crate::btc::seed::Seed;
+use crate::btc::seed::{Seed, SeedError};
 use crate::home::{NodeHome, create_private_dir_all};
 
 /// How long another process may keep the wallet: it only reads and writes files meanwhile.
@@ -31,6 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct WalletPlace {
     network: Network,
+    home: NodeHome,
     seed_file: PathBuf,
     folder: PathBuf,
 }
@@ -39,7 +40,7 @@ impl WalletPlace {
     /// The wallet of a node on a network.
     pub fn new(home: &NodeHome, network: Network) -> Self {
         let folder = home.btc_folder().join(network.name());
-        Self { network, seed_file: home.seed_file(), folder }
+        Self { network, home: home.clone(), seed_file: home.seed_file(), folder }
     }
 
     /// The wallet of the same node on a second chain of the same network: two devnets, say. `label` is part of the folder's name.
@@ -73,10 +74,10 @@ impl WalletPlace {
     /// # Errors
     /// [`WalletError::Seed`].
     pub fn seed(&self) -> Result<Seed, WalletError> {
-        Ok(Seed::load(&self.seed_file)?)
+        Ok(Seed::load(&self.seed_file, self.home.keyring())?)
     }
 
-    /// Makes a seed if there is none; says whether it did. Nodes that were made before wallets came have none.
+    /// Makes a seed if there is none, locked if the node's key is; says whether it did. Nodes that were made before wallets came have none.
     ///
     /// # Errors
     /// [`WalletError::Seed`].
@@ -84,10 +85,11 @@ impl WalletPlace {
         if self.seed_file.exists() {
             return Ok(false);
         }
-        match Seed::create(&self.seed_file) {
+        let lock = self.home.keyring().like(&self.home.key_file(), &self.home.key_called());
+        match Seed::create(&self.seed_file, lock.map_err(SeedError::Unreadable)?.as_ref()) {
             Ok(_) => Ok(true),
             // Another process was faster.
-            Err(crate::btc::seed::SeedError::Exists(_)) => Ok(false),
+            Err(SeedError::Exists(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -24,6 +24,8 @@ use crate::error::CommandError;
 use crate::home::{NodeHome, Root, create_private_dir_all, create_secret_file};
 use crate::keys;
 use crate::registry::LockedRegistry;
+use crate::secrets::Keyring;
+use crate::secrets::kdf::{Cost, Kdf, Key};
 
 /// The name of a group that is founded without one.
 const DEFAULT_GROUP_NAME: &str = "side";
@@ -40,6 +42,7 @@ Examples:
   side-node init node1 --group-name friends     and gives it a name
   side-node init node2                          later ones join it
   side-node init node3 --join side://…          joins the group of an invitation
+  side-node init node1 --passphrase             asks for a passphrase, and locks the secrets with it
   side-node init node1 --restore-wallet         reads the Bitcoin wallet's words from a backup
 
 A Bitcoin wallet comes with it. On a terminal its twelve words are shown, once, for a backup on paper. Into a pipe or as JSON they are never written, since such
@@ -55,6 +58,9 @@ pub struct InitArgs {
     /// Found a group of this name, even if the root has one already
     #[arg(long, value_name = "NAME")]
     pub group_name: Option<Name>,
+    /// Lock the key and the wallet's words with a passphrase: asked for twice, or read from --passphrase-file
+    #[arg(long)]
+    pub passphrase: bool,
     /// Read the Bitcoin wallet's twelve words from the keyboard or a pipe, instead of making new ones
     #[arg(long)]
     pub restore_wallet: bool,
@@ -94,7 +100,7 @@ pub fn run(globals: &Globals, args: InitArgs) -> Result<(), CommandError> {
     let made = init_with(&root, &args, words.as_ref().map(|words| words.as_str()))?;
     globals.output().result(&made, || {
         let how = if made.founded { "founded" } else { "joined" };
-        let wallet = backup(&made, words.is_none());
+        let wallet = backup(&made, words.is_none(), root.keyring());
         format!(
             "made node {} in {}\n  key    {}\n  group  {} ({}), {how}\n{wallet}next: {}",
             made.node, made.home, made.key, made.group_name, made.group, made.next
@@ -103,8 +109,8 @@ pub fn run(globals: &Globals, args: InitArgs) -> Result<(), CommandError> {
 }
 
 /// What to do about the wallet's words; on a terminal the words themselves, since a person sits there who can write them down.
-fn backup(made: &Made, fresh: bool) -> String {
-    let seed = Seed::load(std::path::Path::new(&made.wallet_seed));
+fn backup(made: &Made, fresh: bool, keyring: &Keyring) -> String {
+    let seed = Seed::load(std::path::Path::new(&made.wallet_seed), keyring);
     let Ok(seed) = seed.as_ref().map(Seed::words) else { return String::new() };
     if !fresh {
         return format!("  wallet restored; find its coins with: side-node btc sync {} --full\n", made.node);
@@ -165,13 +171,17 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
     let mut founded = false;
     let (memberships, key) = if home.exists() {
         // Put together by an `init` that did not come to its end, or moved here from another root.
-        if joined.is_some() || args.group_name.is_some() || words.is_some() {
+        if joined.is_some() || args.group_name.is_some() || words.is_some() || args.passphrase {
             return Err(exists_already(&home));
         }
-        (Memberships::load(&home)?, keys::load(&home.key_file())?)
+        (Memberships::load(&home)?, keys::public(&home)?)
     } else {
+        let lock = match args.passphrase {
+            true => Some(new_lock(root, &args.name)?),
+            false => None,
+        };
         let staged = Staged::new(root, &args.name)?;
-        let key = keys::create(&staged.home.key_file())?;
+        let key = keys::create(&staged.home, lock.as_ref())?.author();
         let own_group = match (&joined, &args.group_name, &registry.registry.home_group) {
             (Some(invitation), _, _) => Some(invitation.clone()),
             (None, None, Some(id)) => Some(home_group(root, &registry, id)?),
@@ -185,7 +195,7 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
                     Some(name) => name.clone(),
                     None => Name::new(DEFAULT_GROUP_NAME).map_err(|e| CommandError::bug(e.to_string()))?,
                 };
-                found(name, key.author(), relay.clone())?
+                found(name, key, relay.clone())?
             }
         };
         let write = |path: &std::path::Path, text: &str| {
@@ -195,17 +205,18 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
         let memberships = Memberships::first(invitation);
         write(&staged.home.groups_file(), &memberships.to_json()?)?;
         write(&staged.home.config_file(), TEMPLATE)?;
-        make_wallet(&staged.home, words)?;
-        disk::create(root, &staged.home, &key.author().to_string())?;
+        make_wallet(&staged.home, words, lock.as_ref())?;
+        disk::create(root, &staged.home, &key.to_string())?;
         staged.publish(&home)?;
         (memberships, key)
     };
 
     if !home.seed_file().exists() {
-        make_wallet(&home, None)?;
+        let lock = home.keyring().like(&home.key_file(), &home.key_called())?;
+        make_wallet(&home, None, lock.as_ref())?;
     }
     for membership in memberships.iter() {
-        registry.registry.enter(&args.name, &key.author().to_string(), &membership.invitation);
+        registry.registry.enter(&args.name, &key.to_string(), &membership.invitation);
     }
     let default = memberships.default();
     let id = default.group().to_string();
@@ -214,7 +225,7 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
     Ok(Made {
         node: args.name.to_string(),
         home: home.path().display().to_string(),
-        key: key.author().to_string(),
+        key: key.to_string(),
         group: id,
         group_name: default.invitation.genesis().name().to_string(),
         founded,
@@ -223,11 +234,19 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
     })
 }
 
-fn make_wallet(home: &NodeHome, words: Option<&str>) -> Result<(), CommandError> {
+/// Asks for the passphrase of a node that is about to be made.
+fn new_lock(root: &Root, name: &Name) -> Result<(Kdf, Key), CommandError> {
+    let passphrase = root.keyring().sources().get_new(name.as_str())?;
+    let kdf = Kdf::fresh(Cost::USUAL)?;
+    let key = root.keyring().learn(kdf, &passphrase)?;
+    Ok((kdf, key))
+}
+
+fn make_wallet(home: &NodeHome, words: Option<&str>, lock: Option<&(Kdf, Key)>) -> Result<(), CommandError> {
     let path = home.seed_file();
     let made = match words {
-        Some(words) => Seed::restore(&path, words),
-        None => Seed::create(&path),
+        Some(words) => Seed::restore(&path, words, lock),
+        None => Seed::create(&path, lock),
     };
     made.map(|_| ()).map_err(|error| match error {
         SeedError::Damaged(_) => CommandError::user("these are no words of a Bitcoin wallet")

@@ -10,6 +10,7 @@ use crate::config::{ConfigFile, Settings};
 use crate::console;
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::error::CommandError;
+use crate::secrets;
 use crate::web::place::{PAGE_VARIABLE, PagePlace};
 
 /// Arguments of `run`.
@@ -62,6 +63,8 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
     let root = globals.root()?;
     let home = root.node(args.name.as_str());
     home.require()?;
+    // Before anything is printed or logged: a person may be asked for the passphrase.
+    secrets::unlock(&home)?;
     let relay = args.relay.given();
     let page = args.page()?;
     let settings = Settings::resolve(relay.clone(), globals.verbose, ConfigFile::load(&home.config_file())?, &[])?;

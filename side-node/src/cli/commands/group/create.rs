@@ -95,7 +95,7 @@ pub fn run(globals: &Globals, args: CreateArgs) -> Result<(), CommandError> {
     let root = globals.root()?;
     let home = root.node(args.node.as_str());
     home.require()?;
-    let own = keys::load(&home.key_file())?.author();
+    let own = keys::public(&home)?;
     let registry = Registry::load(&root)?;
     let genesis = genesis(&args, own, &registry)?;
     args.relays.iter().try_for_each(|relay| check_relay(relay))?;

@@ -82,7 +82,7 @@ impl Party {
         let session = Session::new(globals, name, chain)?;
         let places = if places.is_empty() { vec![session.place.clone()] } else { places.to_vec() };
         let desk = Desk::open(&session.home, places).map_err(|e| session.error(e))?;
-        let key = crate::keys::load(&session.home.key_file())?.author().to_string();
+        let key = crate::keys::public(&session.home)?.to_string();
         Ok(Self { me: Peer { key, name: name.to_string(), group: None }, desk, session, told: BTreeSet::new() })
     }
 
