@@ -9,10 +9,12 @@
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
+//! - [`secrets`] — the passphrase of a node's secrets; [`backup`] — a node in one encrypted file
 //! - [`output`], [`qr`], [`error`] — what people and scripts get to read
 //! - [`clock`] — the wall clock and the random source, read here alone
 
 pub mod api;
+pub mod backup;
 pub mod btc;
 pub mod cli;
 pub mod clock;
@@ -28,5 +30,6 @@ pub mod output;
 pub mod qr;
 pub mod registry;
 pub mod sealer;
+pub mod secrets;
 pub mod terminal;
 pub mod web;

@@ -8,6 +8,7 @@
 //! Several requests may follow each other on one connection. The socket has mode 0600 in a folder of mode 0700: whoever reaches it is the
 //! user that owns the key, so there is no further authentication.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,11 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unlike: Option<u64>,
     },
+    /// Write a copy of the node's database to a new file, for a backup; answered with null once it is written.
+    Backup {
+        /// The file.
+        to: PathBuf,
+    },
     /// Do something about the groups that the node belongs to.
     Groups {
         /// What.
@@ -129,7 +135,9 @@ impl Verb {
             | Self::Balance
             | Self::Glance { .. }
             | Self::Proof { .. } => true,
-            Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } => false,
+            Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } | Self::Backup { .. } => {
+                false
+            }
             Self::Groups { action } => action.only_reads(),
         }
     }

@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::error::CommandError;
 use crate::home::Root;
 use crate::output::{Output, print_line};
+use crate::secrets::{Keyring, Sources};
 
 const EXAMPLES: &str = "\
 First steps (nodes of one machine find each other by themselves):
@@ -59,6 +60,9 @@ pub struct Globals {
     /// Print JSON, errors included
     #[arg(long, global = true)]
     pub json: bool,
+    /// Read the passphrase from this file, which only you can read [env: SIDE_PASSPHRASE_FILE] [default: ask at the terminal]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// Log more to stderr (-v info, -vv debug, -vvv trace)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -67,7 +71,8 @@ pub struct Globals {
 impl Globals {
     /// The root folder.
     pub fn root(&self) -> Result<Root, CommandError> {
-        Root::find(self.home.clone())
+        let keyring = Keyring::new(Sources::find(self.passphrase_file.clone()));
+        Ok(Root::find(self.home.clone())?.with_keyring(keyring))
     }
 
     /// How results are printed.
@@ -110,8 +115,12 @@ pub enum Command {
     Group(commands::group::GroupArgs),
     /// Print an invitation to the node's group: one line that `init --join` takes
     Invite(commands::invite::InviteArgs),
-    /// Print the node's public key
+    /// Print the node's public key; protect, unprotect, change: the passphrase of its secrets
     Key(commands::key::KeyArgs),
+    /// Put everything of a node into one encrypted file; check: read such a file
+    Backup(commands::backup::BackupArgs),
+    /// Make a node of a backup
+    Restore(commands::restore::RestoreArgs),
     /// Write a note, signed and on disk when this returns
     Note(commands::note::NoteArgs),
     /// Give some of the group's unit to a node
@@ -170,6 +179,8 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Group(args) => commands::group::run(&cli.globals, args),
         Command::Invite(args) => commands::invite::run(&cli.globals, args),
         Command::Key(args) => commands::key::run(&cli.globals, args),
+        Command::Backup(args) => commands::backup::run(&cli.globals, args),
+        Command::Restore(args) => commands::restore::run(&cli.globals, args),
         Command::Note(args) => commands::note::run(&cli.globals, args),
         Command::Send(args) => commands::send::run(&cli.globals, args),
         Command::Vote(args) => commands::vote::run(&cli.globals, args),

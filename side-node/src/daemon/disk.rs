@@ -6,7 +6,7 @@
 //! once more. What is stored of a group that the node has left stays suspected until it joins again and learns.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bft_json_crdt::identity::Keypair;
@@ -21,12 +21,14 @@ use super::groups::Folder;
 use super::membership::Membership;
 use crate::clock;
 use crate::error::CommandError;
-use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all, replace_file};
+use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all, remove_leftovers, replace_file};
 use crate::keys;
 use crate::member::{Member, store_error};
 
 /// Under this key, followed by the group's id, the database keeps that what it has of a group may be old although the rest is settled.
 const SUSPECTED_KEY: &str = "suspected-group/";
+/// Why a copy is suspected, should somebody run a node with it.
+const COPY: &str = "it is a copy that was made for a backup";
 /// The file that names the journal of votes, beside it.
 const VOTES_MARK: &str = "journal";
 
@@ -75,7 +77,8 @@ pub fn create(root: &Root, made_in: &NodeHome, key: &str) -> Result<(), CommandE
 pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -> Result<Opened, CommandError> {
     home.require()?;
     let lock = home.lock()?;
-    let keypair = keys::load(&home.key_file())?;
+    remove_leftovers(&home.keys_folder())?;
+    let keypair = keys::load(home)?;
     let name =
         home.name().parse().map_err(|e| CommandError::user(format!("{:?} is no name of a node: {e}", home.name())))?;
     let folder = Folder::open(root, home, keypair.author())?;
@@ -89,6 +92,16 @@ pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -
     }
     let votes = votes_mark(home)?;
     Ok(Opened { name, keypair, folder, store, identified, trusted: trust, votes, lock })
+}
+
+/// Writes a copy of a stopped node's database to a new file. Takes no passphrase.
+pub fn copy(home: &NodeHome, to: &Path) -> Result<(), CommandError> {
+    home.require()?;
+    let _lock = home.lock()?;
+    let options = OpenOptions { create: false, ..OpenOptions::default() };
+    let mut store = SqliteStore::open(home.database_file(), &options).map_err(store_error)?;
+    store.copy_to(to, COPY).map_err(store_error)?;
+    store.close().map_err(store_error)
 }
 
 fn witness_folder(root: &Root, key: &str) -> Result<PathBuf, CommandError> {
@@ -171,7 +184,7 @@ fn load(
             .as_deref()
             .unwrap_or("this group was left before it was settled that nothing of it was lost");
         member.distrust(
-            CommandError::user(format!("nothing can be written with this copy of node {name:?} yet: {why}")).hint(
+            CommandError::user(format!("nothing can be written with this copy of node {name} yet: {why}")).hint(
                 format!(
                     "writing on from an old copy would sign two different changes of one number, and the others would shut this node out. \
                      Run the node where it reaches others of the group: once it has learnt its own last change it writes again by itself. \
@@ -254,6 +267,11 @@ impl Disk {
         let settled = self.with_store(move |store| settle(store, &mut identified, good).map(|()| identified));
         *lock(&self.identified) = settled.await??;
         Ok(())
+    }
+
+    /// Writes a copy of the database, as it is at one moment, to a new file. The groups that run wait with their commits meanwhile.
+    pub async fn copy(&self, to: PathBuf) -> Result<(), CommandError> {
+        self.with_store(move |store| store.copy_to(&to, COPY).map_err(store_error)).await?
     }
 
     fn suspicion(&self) -> Option<String> {

@@ -252,6 +252,9 @@ impl Host {
         if let Verb::Groups { action } = verb {
             return self.act(action).await;
         }
+        if let Verb::Backup { to } = verb {
+            return self.disk.copy(to).await.map(|()| serde_json::Value::Null);
+        }
         if let Verb::Glance { unlike: Some(unlike) } = verb {
             self.wait_for_news(group, unlike).await?;
         }

@@ -133,7 +133,7 @@ impl Mailbox {
     pub async fn ask_in(&self, group: Option<&str>, verb: Verb) -> Result<serde_json::Value, CommandError> {
         let group = match &verb {
             // Names its groups itself.
-            Verb::Groups { .. } => self.group,
+            Verb::Groups { .. } | Verb::Backup { .. } => self.group,
             _ => self.host.choose(group)?,
         };
         self.host.ask(&group, verb).await

@@ -30,6 +30,9 @@ pub fn answer(
     if let Verb::Groups { action } = &verb {
         return act(root, home, action);
     }
+    if let Verb::Backup { to } = &verb {
+        return disk::copy(home, to).map(|()| serde_json::Value::Null);
+    }
     let local = local_names(root.clone());
     let mut opened = disk::open(root, home, false, None)?;
     let membership = opened.folder.memberships().choose(group)?.clone();
@@ -89,7 +92,7 @@ fn act(root: &Root, home: &NodeHome, action: &GroupAction) -> Result<serde_json:
     }
     home.require()?;
     let _lock = home.lock()?;
-    let key = keys::load(&home.key_file())?.author();
+    let key = keys::public(home)?;
     Folder::open(root, home, key)?.obey(action)
 }
 
@@ -120,9 +123,12 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
             to_json(&glance)
         }
         Verb::Proof { transaction, from } => to_json(&member.prove(transaction, *from)?),
-        Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. } | Verb::Groups { .. } => {
-            Err(CommandError::bug("a verb came to a group that does not only ask it"))
-        }
+        Verb::Note { .. }
+        | Verb::Swap { .. }
+        | Verb::Send { .. }
+        | Verb::Vote { .. }
+        | Verb::Backup { .. }
+        | Verb::Groups { .. } => Err(CommandError::bug("a verb came to a group that does not only ask it")),
     }
 }
 

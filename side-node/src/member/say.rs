@@ -32,6 +32,7 @@ impl Member {
             | Verb::Proof { .. }
             | Verb::Checkpoint
             | Verb::Glance { .. }
+            | Verb::Backup { .. }
             | Verb::Groups { .. } => return None,
         };
         let written = transaction.and_then(|transaction| self.core.write(transaction, now_ms));

@@ -1,10 +1,12 @@
 //! The node from outside: folders, the running daemon, its control socket, and several of them around a relay, all in one process.
 
+mod backup;
 mod control;
 mod faults;
 mod glance;
 mod groups;
 mod init;
+mod keys;
 mod newcomer;
 mod restored;
 mod seal;

@@ -33,7 +33,14 @@ impl TestRoot {
         let relay = RelayArgs { relay: Some(NOWHERE.to_owned()) };
         init(
             &self.root,
-            &InitArgs { name: name.parse().unwrap(), join, group_name: None, restore_wallet: false, relay },
+            &InitArgs {
+                name: name.parse().unwrap(),
+                join,
+                group_name: None,
+                passphrase: false,
+                restore_wallet: false,
+                relay,
+            },
         )
     }
 
@@ -47,6 +54,7 @@ impl TestRoot {
             name: name.parse().unwrap(),
             join: None,
             group_name: Some(group.parse().unwrap()),
+            passphrase: false,
             restore_wallet: false,
             relay: RelayArgs { relay: Some(NOWHERE.to_owned()) },
         };

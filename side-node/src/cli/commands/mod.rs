@@ -1,5 +1,6 @@
 //! One command, one file: its arguments and what it does.
 
+pub mod backup;
 pub mod balance;
 pub mod blocks;
 pub mod btc;
@@ -16,6 +17,7 @@ pub mod key;
 pub mod note;
 pub mod peers;
 pub mod proof;
+pub mod restore;
 pub mod run;
 pub mod send;
 pub mod status;
