@@ -10,6 +10,7 @@
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
 //! - [`secrets`] — the passphrase of a node's secrets; [`backup`] — a node in one encrypted file
+//! - [`metrics`] — the same numbers for a scraper
 //! - [`output`], [`qr`], [`error`] — what people and scripts get to read
 //! - [`clock`] — the wall clock and the random source, read here alone
 
@@ -25,6 +26,7 @@ pub mod error;
 pub mod home;
 pub mod keys;
 pub mod member;
+pub mod metrics;
 pub mod net;
 pub mod output;
 pub mod qr;

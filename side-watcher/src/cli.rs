@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use sd_notify::NotifyState;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -207,11 +208,14 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let server = Server::start(config).await?;
     // Whoever started it may not read; that is no reason to stop.
     let _ = writeln!(io::stdout(), "side-watcher ready on {}\nkey {}", server.url(), server.identity());
+    // To a service manager that asked for it (sd_notify(3)).
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     let name = tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
     };
     tracing::info!(signal = name, "stopping");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::select! {
         stopped = server.shutdown() => Ok(stopped?),
         // A second signal means that somebody is in a hurry. What was acknowledged is on disk.

@@ -219,4 +219,22 @@ mod tests {
         assert!(text.contains("side_watcher_changes_total{reason=\"applied\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
+
+    #[test]
+    fn the_dashboard_asks_for_numbers_that_there_are() {
+        let dashboard = include_str!("../../packaging/grafana/side.json");
+        let metrics = Metrics::default();
+        metrics.of_group(&GroupId([0; 32])).height(7);
+        count(&metrics.changes, "applied");
+        metrics.commit_seconds.observe(0.1);
+        let page = metrics.encode();
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let asked: Vec<&str> =
+            dashboard.split(|c| !is_word(c)).filter(|word| word.starts_with("side_watcher_")).collect();
+        assert!(asked.len() > 3);
+        for name in asked {
+            let there = page.lines().any(|line| line.split(|c| !is_word(c)).next() == Some(name));
+            assert!(there, "{name} is on the dashboard and not on the page");
+        }
+    }
 }

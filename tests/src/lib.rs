@@ -11,6 +11,8 @@
 //! - [`pty`] — a person at a terminal
 //! - [`bare`] — simplex by itself, for the benchmarks
 //! - [`measure`] — clocks and tables for the benchmarks
+//!
+//! And a test of what docs/security.md says about tests, in `papers`.
 
 pub mod attacker;
 pub mod bare;
@@ -18,6 +20,8 @@ pub mod chain;
 pub mod coins;
 pub mod measure;
 pub mod mesh;
+#[cfg(test)]
+mod papers;
 pub mod process;
 pub mod proxy;
 pub mod pty;

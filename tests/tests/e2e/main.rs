@@ -7,3 +7,4 @@ mod dev_loop;
 mod faults;
 mod flow;
 mod newcomer;
+mod service;

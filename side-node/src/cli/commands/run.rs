@@ -1,6 +1,7 @@
 //! `side-node run NAME`
 
 use clap::Args;
+use sd_notify::NotifyState;
 use side_ledger::Name;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +89,8 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
             ..DaemonConfig::new(root, home.clone())
         };
         let mut daemon = Daemon::start(config).await?;
+        // To a service manager that asked for it (sd_notify(3)); whoever did not hears nothing, and a manager that is deaf is no reason to stop.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
         match console::run(&mut daemon, &home, output, stop).await {
             Ok(()) => daemon.stop().await,
             // The node has ended already; its own error says why.
@@ -106,6 +109,7 @@ fn stop_on_signals() -> Result<CancellationToken, CommandError> {
         let stop = stop.clone();
         tokio::spawn(async move {
             if signals.recv().await.is_some() {
+                let _ = sd_notify::notify(&[NotifyState::Stopping]);
                 stop.cancel();
             }
         });
