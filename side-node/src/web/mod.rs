@@ -5,7 +5,8 @@
 //!                                                                                                    ├ pages    HTML, rendered here
 //!  SSE ◀── events ◀── gallery: one painter a group, as long as somebody looks ◀── glance ◀───────────┤ events   the parts that have changed
 //!                                                                                                    ├ assets   in the program itself
-//!                                                                                                    └ health   for supervisors
+//!                                                                                                    ├ health   for supervisors
+//!                                                                                                    └ metrics  for scrapers
 //! ```
 //! Rules:
 //! - Everything that members write is a stranger's text: [`view`] puts it in through maud, which escapes it, and cuts it to a length.
@@ -17,6 +18,7 @@ mod events;
 mod gallery;
 mod guard;
 mod health;
+mod metrics;
 mod pages;
 pub mod place;
 mod server;
@@ -58,6 +60,7 @@ fn router(web: Arc<Web>) -> Router {
         .merge(events::routes())
         .merge(assets::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
         .fallback(pages::nothing_there)
         .layer(middleware::from_fn(guard::guard))
         .with_state(web)

@@ -162,3 +162,18 @@ async fn followers_hear_of_news_and_have_a_bound() {
     timeout(PATIENCE, served.daemon.stop()).await.expect("the node stops though somebody follows").unwrap();
     timeout(PATIENCE, heard).await.expect("the follower is told").unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scraper_gets_numbers_of_each_group_and_of_the_process() {
+    let served = Served::start().await;
+    served.daemon.mailbox().note("hello").await.unwrap();
+    let page = served.get("/metrics").await;
+    assert!(
+        page.starts_with("HTTP/1.1 200 OK\r\n") && page.contains("content-type: application/openmetrics-text"),
+        "{page}"
+    );
+    let group = served.daemon.mailbox().group();
+    assert!(page.contains(&format!("side_node_entries{{group=\"{group}\"}} 1\n")), "{page}");
+    assert!(page.contains("side_node_groups 1\n") && page.contains("process_cpu_seconds_total "), "{page}");
+    served.daemon.stop().await.unwrap();
+}
