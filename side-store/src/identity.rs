@@ -25,7 +25,7 @@ use crate::error::StoreError;
 use crate::sqlite::{SqliteStore, sync_folder};
 
 /// The key under which the database keeps its instance number and file.
-const META_KEY: &str = "identity";
+pub(crate) const META_KEY: &str = "identity";
 /// The key under which the database remembers a suspicion until it is accepted: catching up raises the generation above the witness's.
 pub(crate) const SUSPECTED_KEY: &str = "identity-suspected";
 /// Domain of a witness record's checksum.
@@ -131,24 +131,14 @@ pub fn identify(
         Seen::Record { generation, .. } => *generation,
         Seen::Missing | Seen::Unreadable => 0,
     };
-    let path = || witness.to_owned();
     let suspicion = match (&stored, &seen) {
         (None, Seen::Missing) if expect == Expect::New => None,
         (None, _) => Some(RestoreSuspicion::Lost),
-        (Some(_), Seen::Missing | Seen::Unreadable) => Some(RestoreSuspicion::WitnessMissing { path: path() }),
-        (Some(marks), Seen::Record { instance, .. }) if marks.instance != *instance => {
-            Some(RestoreSuspicion::WitnessForeign { path: path() })
-        }
-        (Some(_), Seen::Record { generation: witness, .. }) if *witness > generation => {
-            Some(RestoreSuspicion::RolledBack { database: generation, witness: *witness })
-        }
-        // Device numbers may change from one start of the machine to the next. The inode does not, and then the witness agrees exactly.
-        (Some(marks), Seen::Record { generation: witness, .. })
-            if marks.file.inode != found.inode || (marks.file != found && *witness != generation) =>
-        {
-            Some(RestoreSuspicion::Copied { recorded: marks.file, found })
-        }
-        _ => store
+        (Some(marks), seen) => compare(marks, seen, generation, found, witness),
+    };
+    let suspicion = match suspicion {
+        Some(suspicion) => Some(suspicion),
+        None => store
             .meta(SUSPECTED_KEY)?
             .map(|reason| RestoreSuspicion::Unsettled { reason: String::from_utf8_lossy(&reason).into_owned() }),
     };
@@ -157,7 +147,8 @@ pub fn identify(
         Some(marks) if suspicion.is_none() => marks.instance,
         _ => entropy,
     };
-    let identified = Identified { suspicion, instance, witness_path: path(), least_generation: seen_generation };
+    let identified =
+        Identified { suspicion, instance, witness_path: witness.to_owned(), least_generation: seen_generation };
     match &identified.suspicion {
         None => identified.adopt(store)?,
         Some(RestoreSuspicion::Unsettled { .. }) => {}
@@ -171,6 +162,32 @@ pub fn identify(
 /// Marks a database as one that may be old, with the reason for people to read: it was restored from a backup. Its file and its witness may tell the same, or may not.
 pub fn suspect(store: &mut SqliteStore, reason: &str) -> Result<(), StoreError> {
     store.commit(&Batch::new().meta(SUSPECTED_KEY, Some(Bytes::copy_from_slice(reason.as_bytes())))).map(drop)
+}
+
+/// What a database says of itself against what its witness has seen and the file that it is.
+pub(crate) fn compare(
+    marks: &Marks,
+    seen: &Seen,
+    generation: u64,
+    found: FileId,
+    witness: &Path,
+) -> Option<RestoreSuspicion> {
+    match seen {
+        Seen::Missing | Seen::Unreadable => Some(RestoreSuspicion::WitnessMissing { path: witness.to_owned() }),
+        Seen::Record { instance, .. } if marks.instance != *instance => {
+            Some(RestoreSuspicion::WitnessForeign { path: witness.to_owned() })
+        }
+        Seen::Record { generation: witness, .. } if *witness > generation => {
+            Some(RestoreSuspicion::RolledBack { database: generation, witness: *witness })
+        }
+        // Device numbers may change from one start of the machine to the next. The inode does not, and then the witness agrees exactly.
+        Seen::Record { generation: witness, .. }
+            if marks.file.inode != found.inode || (marks.file != found && *witness != generation) =>
+        {
+            Some(RestoreSuspicion::Copied { recorded: marks.file, found })
+        }
+        Seen::Record { .. } => None,
+    }
 }
 
 impl Identified {
@@ -193,17 +210,17 @@ impl Identified {
     }
 }
 
-fn damaged(path: &Path) -> StoreError {
+pub(crate) fn damaged(path: &Path) -> StoreError {
     StoreError::Corrupt { path: path.to_owned(), detail: "its identity is unreadable".into() }
 }
 
-fn file_id(path: &Path) -> Result<FileId, StoreError> {
+pub(crate) fn file_id(path: &Path) -> Result<FileId, StoreError> {
     let metadata = std::fs::metadata(path).map_err(|error| StoreError::file(path, &error))?;
     Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
 /// What the database says about itself.
-struct Marks {
+pub(crate) struct Marks {
     instance: [u8; 16],
     file: FileId,
 }
@@ -217,7 +234,7 @@ impl Marks {
         out.into()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (instance, rest) = bytes.split_first_chunk::<16>()?;
         let (device, inode) = rest.split_first_chunk::<8>()?;
         let file = FileId { device: u64::from_be_bytes(*device), inode: u64::from_be_bytes(inode.try_into().ok()?) };
@@ -225,7 +242,8 @@ impl Marks {
     }
 }
 
-enum Seen {
+/// What a witness has seen.
+pub(crate) enum Seen {
     Missing,
     Unreadable,
     Record { instance: [u8; 16], generation: u64 },
@@ -240,7 +258,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    fn read(path: &Path) -> Result<Seen, StoreError> {
+    pub(crate) fn read(path: &Path) -> Result<Seen, StoreError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Seen::Missing),

@@ -14,10 +14,12 @@
 //! - [`sqlite`]: the store on disk
 //! - [`writer`]: the thread that commits for everybody
 //! - [`identity`]: whether this database is still where and what it was, or was copied, restored or rolled back
+//! - [`examine`]: a look at the database of a stopped node that changes nothing
 //! - [`memory`], [`sim`]: the store without a disk, and with a disk whose faults come from a seed
 
 pub mod batch;
 pub mod error;
+pub mod examine;
 pub mod identity;
 pub mod memory;
 pub mod sim;

@@ -26,7 +26,7 @@ use crate::error::StoreError;
 use crate::identity::Witness;
 
 /// What marks a file as a database of Side: the letters `SIDE`.
-const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SIDE");
+pub(crate) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SIDE");
 /// The schema that this build writes.
 pub const SCHEMA_VERSION: i64 = 2;
 /// How long to wait for another process that is just closing the database.
