@@ -23,7 +23,7 @@ pub const DEFAULT_LOG: &str = "warn";
 /// Most bytes of a configuration file: it holds a few lines.
 const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// The keys that a configuration file may have.
-const KEYS: [&str; 7] = ["relay", "listen", "announce", "peers", "page", "log", "bitcoin"];
+pub(crate) const KEYS: [&str; 7] = ["relay", "listen", "announce", "peers", "page", "log", "bitcoin"];
 /// Most entries of a list: a configuration is written by hand.
 const MAX_LIST: usize = 64;
 
@@ -235,6 +235,14 @@ pub fn check_relay(address: &str) -> Result<(), CommandError> {
         .hint(format!("an address looks like {DEFAULT_RELAY} (see --relay, {RELAY_VARIABLE} and config.toml)")))
 }
 
+/// An address without what stands before an `@` in it, which may be a password.
+pub fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
 /// The known word that `word` was most likely meant to be, if any is near enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Half of the letters may be wrong: more is another word.
@@ -313,6 +321,18 @@ mod tests {
         assert_eq!(relay(None, &file, &invited), "ws://file:1");
         assert_eq!(relay(None, &ConfigFile::default(), &invited), "ws://invited:2");
         assert_eq!(relay(None, &ConfigFile::default(), &[]), DEFAULT_RELAY);
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_left_out() {
+        for (address, shown) in [
+            ("https://user:secret@server.example/api", "https://server.example/api"),
+            ("ws://a@b@relay.example:1", "ws://relay.example:1"),
+            ("ws://relay.example/x@y", "ws://relay.example/x@y"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_password(address), shown);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`daemon`] — the running node; a test starts it in-process
 //! - [`member`] — a group as this node takes part in it, as a value
 //! - [`net`] — the way to other members
+//! - [`doctor`] — what is wrong with a node, and what to do
 //! - [`api`] — the control socket, for other programs of this machine
 //! - [`web`] — the page of a running node, on loopback
 //! - [`console`] and [`terminal`] — typing into a running node
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod daemon;
+pub mod doctor;
 pub mod error;
 pub mod home;
 pub mod keys;

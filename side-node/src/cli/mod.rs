@@ -37,6 +37,10 @@ Several groups at once (see side-node group --help):
   side-node group create node1 team    node1 is in two groups now
   side-node note node1 --group team \"hello\"
 
+When something is wrong:
+  side-node doctor node1               looks for the likeliest troubles and says what to do
+  side-node config show node1          every setting, and where it comes from
+
 Exit codes: 0 done, 1 you can mend it, 2 wrong usage, 3 a server cannot be reached, 255 a bug of ours.";
 
 /// A member of a group that shares a signed history, with nobody to trust.
@@ -153,6 +157,14 @@ pub enum Command {
     BtcHtlc(commands::btc_htlc::BtcHtlcArgs),
     /// Show an atomic swap between two chains
     BtcSwap(commands::btc_swap::BtcSwapArgs),
+    /// Print a node's settings and where each comes from
+    Config(commands::config::ConfigArgs),
+    /// Look for the likeliest troubles and say what to do; changes nothing
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print what a shell needs to complete commands
+    Completions(commands::completions::CompletionsArgs),
+    /// Print the manual, or write all of its pages into a folder
+    Man(commands::man::ManArgs),
 }
 
 /// Runs a command line; the result is the process's exit code.
@@ -164,7 +176,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let output = cli.globals.output();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output.error(&error);
             error.exit_code()
@@ -172,8 +184,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), CommandError> {
-    match cli.command {
+fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+    let done = match cli.command {
         Command::Init(args) => commands::init::run(&cli.globals, args),
         Command::Run(args) => commands::run::run(&cli.globals, args),
         Command::Group(args) => commands::group::run(&cli.globals, args),
@@ -197,7 +209,13 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Htlc(args) => commands::htlc::run(&cli.globals, args),
         Command::BtcHtlc(args) => commands::btc_htlc::run(&cli.globals, args),
         Command::BtcSwap(args) => commands::btc_swap::run(&cli.globals, args),
-    }
+        Command::Config(args) => commands::config::run(&cli.globals, args),
+        // What it finds is a result, not an error, and shows in the exit code all the same.
+        Command::Doctor(args) => return commands::doctor::run(&cli.globals, args),
+        Command::Completions(args) => commands::completions::run(&cli.globals, args),
+        Command::Man(args) => commands::man::run(&cli.globals, args),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn usage(error: &clap::Error, json: bool) -> ExitCode {
@@ -207,9 +225,7 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ if json => {
-            let text = error.to_string();
-            let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
-            let error = CommandError::usage(message).hint("side-node --help");
+            let error = usage_error(error);
             Output { json }.error(&error);
             error.exit_code()
         }
@@ -218,6 +234,24 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A wrong command line as one of our errors: what clap says in several paragraphs, its tips and the usage as the next step.
+fn usage_error(error: &clap::Error) -> CommandError {
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        let name = text.split('\'').nth(1).filter(|name| name.starts_with("side-node ")).unwrap_or("side-node");
+        return CommandError::usage(format!("{name} needs a command"))
+            .hint(format!("see which there are: {name} --help"));
+    }
+    let mut paragraphs = text.trim().split("\n\n");
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = words(paragraphs.next().unwrap_or_default());
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let hints = paragraphs.map(words).filter(|paragraph| !paragraph.starts_with("For more information"));
+    let hints: Vec<String> = hints.map(|hint| hint.replace("tip: ", "").replace("Usage: ", "usage: ")).collect();
+    let error = CommandError::usage(message);
+    if hints.is_empty() { error.hint("side-node --help") } else { error.hint(hints.join("; ")) }
 }
 
 #[cfg(test)]
@@ -229,6 +263,19 @@ mod tests {
     #[test]
     fn the_tree_of_commands_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_sentence_and_a_hint() {
+        let refused = |args: &[&str]| usage_error(&Cli::try_parse_from(args).unwrap_err());
+        let error = refused(&["side-node", "status"]);
+        assert_eq!(error.message(), "the following required arguments were not provided: <NODE>");
+        assert_eq!(error.next_step(), Some("usage: side-node status <NODE>"));
+        let error = refused(&["side-node", "statsu", "node1"]);
+        assert_eq!(error.message(), "unrecognized subcommand 'statsu'");
+        assert!(error.next_step().unwrap().contains("'status'"), "{error}");
+        assert_eq!(refused(&["side-node", "--json"]).message(), "side-node needs a command");
+        assert!(refused(&["side-node", "btc", "--json"]).next_step().unwrap().contains("--help"));
     }
 
     #[test]

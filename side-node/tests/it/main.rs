@@ -1,7 +1,9 @@
 //! The node from outside: folders, the running daemon, its control socket, and several of them around a relay, all in one process.
 
 mod backup;
+mod commands;
 mod control;
+mod doctor;
 mod faults;
 mod glance;
 mod groups;

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// Runs a node, backs its folder up after one note, writes two more that reach the relay, and puts the backup back.
-async fn roll_back(test: &TestRoot, url: &str) {
+pub(crate) async fn roll_back(test: &TestRoot, url: &str) {
     test.init("node1");
     let home = test.root.node("node1");
     let backup = test.folder.path().join("backup");

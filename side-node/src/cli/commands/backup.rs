@@ -34,7 +34,7 @@ A swap that begins after the backup is not in it. Make another one when a swap h
 )]
 pub struct BackupArgs {
     /// The node
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "NODE")]
     pub name: Option<Name>,
     /// The file to be made: nothing is ever overwritten
     #[arg(required = true)]
@@ -53,6 +53,7 @@ pub enum BackupCommand {
 
 /// Arguments of `backup check`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: side-node backup check /media/stick/node1.backup")]
 pub struct CheckArgs {
     /// The backup
     pub file: PathBuf,

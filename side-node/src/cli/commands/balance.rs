@@ -17,6 +17,7 @@ Example: side-node balance node1
 What the last block left to each key. What is pending is not in it.")]
 pub struct BalanceArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// In which group.
     #[command(flatten)]

@@ -20,6 +20,7 @@ Examples:
 Nodes that hold the same chain print the same ids and state roots.")]
 pub struct BlocksArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// How many, the latest last
     #[arg(long, value_name = "N", default_value_t = BLOCKS)]

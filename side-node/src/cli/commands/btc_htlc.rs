@@ -34,10 +34,10 @@ timeout dave takes them back. A devnet mines as it goes along. Elsewhere the sam
 `htlc resume`.")]
 pub struct BtcHtlcArgs {
     /// Who pays
-    #[arg(default_value = "dave")]
+    #[arg(value_name = "NODE", default_value = "dave")]
     pub payer: Name,
     /// Who is paid
-    #[arg(default_value = "sammy")]
+    #[arg(value_name = "NODE", default_value = "sammy")]
     pub payee: Name,
     /// How much is locked each time
     #[arg(long, value_name = "AMOUNT", default_value = "50000", value_parser = crate::btc::amount::parse)]

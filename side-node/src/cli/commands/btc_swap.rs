@@ -29,10 +29,10 @@ dave gives coins of the first chain for sammy's coins of the second: two locks w
 buried; dave claims on the second chain and so shows the preimage, with which sammy claims on the first.")]
 pub struct BtcSwapArgs {
     /// Who begins, and pays on the first chain
-    #[arg(default_value = "dave")]
+    #[arg(value_name = "NODE", default_value = "dave")]
     pub initiator: Name,
     /// Who pays on the second chain
-    #[arg(default_value = "sammy")]
+    #[arg(value_name = "NODE", default_value = "sammy")]
     pub follower: Name,
     /// The first devnet
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3002")]

@@ -29,10 +29,10 @@ Examples:
 If the payer has no coins, its address is printed, and where to get some.")]
 pub struct BtcTransferArgs {
     /// The node that pays
-    #[arg(default_value = "dave")]
+    #[arg(value_name = "NODE", default_value = "dave")]
     pub from: Name,
     /// The node that is paid
-    #[arg(default_value = "sammy")]
+    #[arg(value_name = "NODE", default_value = "sammy")]
     pub to: Name,
     /// How much: sats, or BTC with the unit behind it [default: 10000]
     #[arg(long, value_parser = crate::btc::amount::parse)]

@@ -24,6 +24,7 @@ With --json: the status, the last changes as a graph, the last blocks with their
 peers and swaps in one document, bounded however long the history.")]
 pub struct GlanceArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// In which group.
     #[command(flatten)]

@@ -19,6 +19,7 @@ Examples:
 Nodes that hold the same changes print the same digest, byte for byte. Works while the node is stopped, too.")]
 pub struct HistoryArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Print only the last N entries
     #[arg(long, value_name = "N")]

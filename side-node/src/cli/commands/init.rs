@@ -46,7 +46,7 @@ Examples:
   side-node init node1 --restore-wallet         reads the Bitcoin wallet's words from a backup
 
 A Bitcoin wallet comes with it. On a terminal its twelve words are shown, once, for a backup on paper. Into a pipe or as JSON they are never written, since such
-output is often kept: side-node btc export NAME --words shows them when you are alone.
+output is often kept: side-node btc export NODE --words shows them when you are alone.
 
 A node that exists is never overwritten.")]
 pub struct InitArgs {

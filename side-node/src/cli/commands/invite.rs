@@ -15,6 +15,7 @@ Example: side-node init node5 --join \"$(side-node invite node1)\"
 The line holds what the group was founded on and where it is reached. Without --secret it is no secret: an open group takes everybody.")]
 pub struct InviteArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// To which group.
     #[command(flatten)]

@@ -32,7 +32,7 @@ of --passphrase-file or SIDE_PASSPHRASE_FILE, or from the credential side-passph
 )]
 pub struct KeyArgs {
     /// The node
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "NODE")]
     pub name: Option<Name>,
     /// What to do about the passphrase.
     #[command(subcommand)]
@@ -52,15 +52,27 @@ pub enum KeyCommand {
 
 /// Arguments of `key protect` and `key unprotect`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  side-node key protect node1
+  side-node key unprotect node1
+
+The node has to be stopped.")]
 pub struct ProtectArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
 }
 
 /// Arguments of `key change`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example: side-node key change node1
+
+Asks for the old passphrase and twice for the new one. The node has to be stopped.")]
 pub struct ChangeArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Read the new passphrase from this file, which only you can read
     #[arg(long, value_name = "FILE")]

@@ -17,6 +17,7 @@ Example: side-node note node1 \"the meeting is at five\"
 While the node runs the note goes out at once. While it is stopped the note is signed and stored, and sent at the next run.")]
 pub struct NoteArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The text
     pub text: String,

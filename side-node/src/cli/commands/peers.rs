@@ -11,8 +11,15 @@ use crate::output;
 
 /// Arguments of `peers`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  side-node peers node1
+  side-node peers node1 --json | jq -r .members[].key
+
+Who has written to the group, and the ways to other nodes. Times are what each writer's own clock said.")]
 pub struct PeersArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// In which group.
     #[command(flatten)]

@@ -20,6 +20,7 @@ sealers' certificate that the block is the group's. In leader mode nothing is fi
 of the voters hold the block.")]
 pub struct ProofArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The transaction's change: its id or the beginning of it, as `history` shows it
     pub transaction: String,

@@ -26,6 +26,7 @@ A line is a note; /help lists the commands. Without a terminal, lines come from 
 With --json each line of output is one JSON object: ready, entry, notice, answer or error.")]
 pub struct RunArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Where the relay is.
     #[command(flatten)]

@@ -17,6 +17,7 @@ Example: side-node send node1 node2 10
 The transfer is signed and on disk when this returns. It counts once a block has it and the sender owns that much then: see side-node history.")]
 pub struct SendArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// To whom: a node of this machine, a name in the group, a key or the beginning of one
     pub to: String,

@@ -11,8 +11,15 @@ use crate::output;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  side-node status node1
+  side-node status node1 --group team --json | jq .height
+
+If something looks wrong: side-node doctor node1")]
 pub struct StatusArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// In which group.
     #[command(flatten)]

@@ -22,6 +22,7 @@ Examples:
 A vote on the leader counts at once, others when a block has them. More than two thirds of the voters decide; see side-node status.")]
 pub struct VoteArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// leader NODE, voter NODE in|out, member NODE in|out, interval MS, block-changes N, or ask
     #[arg(required = true, num_args = 1.., value_name = "WHAT")]

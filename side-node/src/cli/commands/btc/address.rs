@@ -15,10 +15,15 @@ use crate::qr;
 /// Arguments of `btc address`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node btc address dave
+  side-node btc address dave --new --network regtest
+
 Prints the first address that nobody has paid to, as far as the last sync knows; --new hands out another one. On a terminal a QR code comes with it; into a
 pipe goes the address alone.")]
 pub struct AddressArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// An address that was never printed before
     #[arg(long)]

@@ -15,8 +15,13 @@ use crate::error::CommandError;
 
 /// Arguments of `btc balance`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  side-node btc balance dave
+  side-node btc balance dave --offline       as of the last sync, without asking a server")]
 pub struct BalanceArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Where the chain is.
     #[command(flatten)]

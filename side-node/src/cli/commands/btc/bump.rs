@@ -21,6 +21,7 @@ The replacement pays the same recipients the same amounts, and spends the same c
 server's estimate, at least 1 sat/vB more than before.")]
 pub struct BumpArgs {
     /// The node that paid
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The payment that is not confirmed yet
     pub txid: Txid,

@@ -11,10 +11,15 @@ use crate::error::CommandError;
 /// Arguments of `btc export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node btc export dave
+  side-node btc export dave --words
+
 Without --words there is no secret in it: other wallets can watch with the descriptors, and nobody can spend. With --words the seed is printed: write it on
 paper, where nobody sees it. Restore it with: side-node init NAME --restore-wallet")]
 pub struct ExportArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Print the seed's words, too: whoever reads them has the coins
     #[arg(long)]

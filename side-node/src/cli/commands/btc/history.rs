@@ -17,9 +17,14 @@ use crate::output::time;
 /// Arguments of `btc history`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node btc history dave
+  side-node btc history dave --limit 5 --offline
+
 Newest first. A payment that is «unsent» was signed here and is not in the server's mempool: every sync sends it again. Whole ids are in the JSON.")]
 pub struct HistoryArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Print only the newest N transactions
     #[arg(long, value_name = "N")]

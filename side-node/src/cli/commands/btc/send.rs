@@ -26,6 +26,7 @@ Examples:
 The payment is on disk before anybody hears of it: if the server does not answer, the next sync sends it. Do not pay twice.")]
 pub struct SendArgs {
     /// The node that pays
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The address to pay
     #[arg(value_parser = parse_address)]

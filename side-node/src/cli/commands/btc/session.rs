@@ -40,7 +40,7 @@ pub(in crate::cli::commands) fn block_on<T>(
             ended = task => ended,
             // What was signed is on disk; whoever waits can go.
             _ = tokio::signal::ctrl_c() => Err(CommandError::user("interrupted")
-                .hint("a payment that was made goes on by itself: side-node btc history NAME")),
+                .hint("a payment that was made goes on by itself: side-node btc history NODE")),
         }
     })
 }

@@ -13,10 +13,15 @@ use crate::error::CommandError;
 /// Arguments of `btc sync`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node btc sync dave
+  side-node btc sync dave --full
+
 Reads the wallet's transactions from the server, and sends again what was signed here and is not in the server's mempool. --full looks beyond the addresses that
 were handed out: for a wallet that was restored from its words.")]
 pub struct SyncArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Look at all addresses until twenty in a row were never used
     #[arg(long)]

@@ -39,7 +39,7 @@ Examples:
                                                              final blocks, while three of the four agree
 
 What a group is founded on never changes: its hash is the group's id. So the founders' keys are needed first; for a node of another machine
-`side-node key NAME` prints it there. Founders on this machine are in the group at once. The others join with the invitation that
+`side-node key NODE` prints it there. Founders on this machine are in the group at once. The others join with the invitation that
 `group invite` prints.
 
 The founder with the lowest key seals first in leader mode.")]

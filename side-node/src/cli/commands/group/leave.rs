@@ -11,6 +11,8 @@ use crate::error::CommandError;
 /// Arguments of `group leave`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example: side-node group leave node1 team
+
 The node follows the group no more: it neither receives nor sends, seals or votes there. What it has of the group stays in its database, so a later
 `group join` goes on where it stopped.
 

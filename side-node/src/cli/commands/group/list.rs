@@ -13,6 +13,10 @@ use crate::output::{printable, short};
 
 /// Arguments of `group list`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example: side-node group list node1
+
+The star marks the default: the group that commands mean where none is named.")]
 pub struct ListArgs {
     /// The node
     pub node: Name,

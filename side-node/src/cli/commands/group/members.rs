@@ -12,6 +12,10 @@ use crate::error::CommandError;
 /// Arguments of `group members`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node group members node1
+  side-node group members node1 team --json
+
 Who has written to the group, founded it, votes in it, seals it or owns something of its unit, after its last block; then the votes that have not decided yet.
 Members of a closed group come and go by the voters' vote: side-node vote NODE member KEY in|out")]
 pub struct MembersArgs {

@@ -87,7 +87,7 @@ pub(super) fn key(registry: &Registry, text: &str) -> Result<AuthorId, CommandEr
     let hex = local.map_or(text, |node| node.key.as_str());
     AuthorId::from_hex(hex).map_err(|error| {
         CommandError::user(format!("{:?} is no node of this root and no key: {error}", printable(text))).hint(
-            "for a node of another machine give its key, 64 hexadecimal digits: `side-node key NAME` prints it there",
+            "for a node of another machine give its key, 64 hexadecimal digits: `side-node key NODE` prints it there",
         )
     })
 }

@@ -11,6 +11,10 @@ use crate::error::CommandError;
 /// Arguments of `group show`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  side-node group show node1
+  side-node group show node1 team
+
 Prints what the group was founded on, which never changes. How it stands now: side-node status NODE --group GROUP, side-node group members NODE GROUP.")]
 pub struct ShowArgs {
     /// The node

@@ -12,7 +12,7 @@ use crate::output::short;
 /// Arguments of `group use`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The console of a running node stays where it is: /group use GROUP turns it to another one. Swaps stay in the group in which they were offered."
+    after_help = "Example: side-node group use node1 team\n\nThe console of a running node stays where it is: /group use GROUP turns it to another one. Swaps stay in the group in which they were offered."
 )]
 pub struct UseArgs {
     /// The node

@@ -14,10 +14,11 @@ use crate::error::CommandError;
 #[command(after_help = "\
 Example: side-node htlc accept sammy 3f9a1c20 --network regtest
 
-Offers and their ids: side-node htlc list NAME. Nothing is locked by accepting. For an atomic swap between two chains name the servers of the second one with
+Offers and their ids: side-node htlc list NODE. Nothing is locked by accepting. For an atomic swap between two chains name the servers of the second one with
 --second-esplora.")]
 pub struct AcceptArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The offer's id, or its beginning
     pub id: String,

@@ -19,6 +19,7 @@ Example: side-node htlc cancel dave 3f9a1c20 --network regtest
 Withdraws from a swap of which nothing is locked. Once coins are at stake only the chain ends it: by the claim, or by the refund.")]
 pub struct CancelArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The swap's id, or its beginning
     pub id: String,

@@ -19,6 +19,7 @@ Example: side-node htlc claim sammy 3f9a1c20 --network regtest
 A running node, or `htlc resume`, claims by itself. The preimage is shown only into a lock that is sound, deep enough and agreed on, with enough time left.")]
 pub struct ClaimArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The swap's id, or its beginning
     pub id: String,

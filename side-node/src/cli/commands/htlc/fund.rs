@@ -20,6 +20,7 @@ Pays from the node's wallet into the lock. From then on either the other party c
 `htlc resume`. In an atomic swap the one who accepted can fund only once the other one's lock is buried and all servers agree.")]
 pub struct FundArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The swap's id, or its beginning
     pub id: String,

@@ -18,6 +18,7 @@ Examples:
 Asks no server: what is said is as of the last look, by a running node or `htlc resume`.")]
 pub struct ListArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// List those that are over, too
     #[arg(long)]

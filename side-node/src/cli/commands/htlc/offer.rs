@@ -45,6 +45,7 @@ Examples:
 Without --receive you pay: the other one fills in the hash of a preimage that it knows, or you give the hash of a preimage that you want with --hash.")]
 pub struct OfferArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// To whom: a member's name or key
     #[arg(long, value_name = "MEMBER")]

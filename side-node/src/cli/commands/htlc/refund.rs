@@ -19,6 +19,7 @@ Example: side-node htlc refund dave 3f9a1c20 --network regtest
 A running node, or `htlc resume`, refunds by itself once the timeout is reached; this also does it against a claim that is on its way.")]
 pub struct RefundArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The swap's id, or its beginning
     pub id: String,

@@ -21,6 +21,7 @@ Does what a running node does: looks at the chains, claims in time, refunds when
 the node.")]
 pub struct ResumeArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Look once and end
     #[arg(long)]

@@ -44,7 +44,7 @@ pub(in crate::cli::commands) fn block_on<T>(
         tokio::select! {
             ended = task => ended,
             _ = tokio::signal::ctrl_c() => Err(CommandError::user("interrupted")
-                .hint("nothing is lost: swaps go on with side-node htlc resume NAME, or while the node runs")),
+                .hint("nothing is lost: swaps go on with side-node htlc resume NODE, or while the node runs")),
         }
     })
 }

@@ -16,6 +16,7 @@ Example: side-node htlc show dave 3f9a1c20
 The preimage is printed once it is public, never before.")]
 pub struct ShowArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// The swap's id, or its beginning
     pub id: String,
