@@ -1,18 +1,18 @@
 # Side: everything a person needs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-btc test lint bench bench-peers bench-curves bench-signatures fuzz prereqs prereqs-bitcoin
+.PHONY: help demo demo-btc test lint bench bench-peers bench-curves bench-signatures fuzz prereqs prereqs-bitcoin prereqs-test
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: prereqs ## a watcher and four nodes: typed lines, four equal digests, then node1's console is yours
+demo: prereqs ## four nodes and their page: typed lines, payments, blocks, equal digests; then node1's console is yours
 	@scripts/demo.sh
 
 demo-btc: prereqs-bitcoin ## a Bitcoin chain of your own, two wallets, a payment and two hash time locked contracts
 	@scripts/demo-btc.sh
 
-test: prereqs-bitcoin ## format, lints, tests, doc tests, documentation
+test: prereqs-test ## format, lints, tests, doc tests, documentation
 	@scripts/test.sh
 
 lint: prereqs-bitcoin ## format and lints only
@@ -38,3 +38,6 @@ prereqs: ## name the system packages that are missing; install them on Debian an
 
 prereqs-bitcoin: ## the same, and what building Bitcoin Core's validation takes: for btc-devnet, the tests and the lints
 	@scripts/prereqs.sh bitcoin
+
+prereqs-test: ## the same, and the browser that the page is tested in: for the tests
+	@scripts/prereqs.sh bitcoin browser

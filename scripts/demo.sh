@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole of Side on one machine: four nodes, each in its own process with its own key, that find each other without a server; lines typed into
-# each of them; a payment; and blocks, whose ids and state roots must be equal on all four, as must the digests. On a terminal node1's console is
-# then yours; without one the demo ends. Everything lives in a temporary folder and is gone afterwards. SIDE_PROFILE=release builds with
+# each of them; a payment; and blocks, whose ids and state roots must be equal on all four, as must the digests. node1 serves a page that shows all of it,
+# live: on a desktop it is opened as soon as there are blocks (SIDE_DEMO_OPEN=no leaves that to you), and what it shows is checked in any case. On a terminal
+# node1's console is then yours; without one the demo ends. Everything lives in a temporary folder and is gone afterwards. SIDE_PROFILE=release builds with
 # optimisation first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,6 +60,7 @@ until_true() {
   done
 }
 
+built=$SECONDS # what follows is measured from here
 say "Making four nodes"
 for node in "${nodes[@]}"; do
   "$side_node" init "$node" || die "side-node init $node"
@@ -89,6 +91,37 @@ type_line node4 "the market opens at seven"
 type_line node1 "then we bake on Wednesday"
 type_line node3 "and the butter is with you on Tuesday evening"
 lines=6
+
+# The page, as soon as it has a block to show.
+page_of() { "$side_node" status "$1" --json 2>/dev/null | sed -n 's/.*"page": *"\(http:[^"]*\)".*/\1/p'; }
+# fetch URL: what is answered to a browser there.
+fetch() {
+  local rest=${1#http://}
+  local at=${rest%%/*} socket
+  exec {socket}<>"/dev/tcp/${at%:*}/${at##*:}" || return 1
+  printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${rest#*/}" "$at" >&"$socket"
+  cat <&"$socket"
+  exec {socket}>&-
+}
+# The height that node1's page shows; nothing while there is no block.
+shown_height() { fetch "$page" 2>/dev/null | sed -n 's/.*<dt>Block<\/dt><dd><span class="value">\([1-9][0-9,]*\)<.*/\1/p'; }
+page_has_a_block() { [ -n "$(shown_height)" ]; }
+page=$(page_of node1)
+[ -n "$page" ] || die "node1 serves no page"
+until_true $patience page_has_a_block || die "the page at $page shows no block"
+say "Look at it: $page"
+printf '  block %s after %s seconds; the page goes on by itself\n' "$(shown_height)" $((SECONDS - built))
+if [ -t 1 ] && [ "${SIDE_DEMO_OPEN:-yes}" != no ]; then
+  if [ "$(uname)" = Darwin ]; then
+    open "$page" >/dev/null 2>&1 || true
+  elif [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null 2>&1; then
+    (xdg-open "$page" >/dev/null 2>&1 &)
+  elif [ -n "${SSH_CONNECTION:-}" ]; then
+    at=${page#http://}; at=${at%/}
+    printf '  from your own machine: ssh -L %s:%s %s, then open that address there\n' "${at##*:}" "$at" "$(hostname)"
+  fi
+fi
+
 four_vote() { [ "$("$side_node" status node1 --json 2>/dev/null | grep -o '"elector"' | wc -l)" = 4 ]; }
 until_true $patience four_vote || die "the four nodes did not all become voters"
 type_line node1 "/send node2 25"

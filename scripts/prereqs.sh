@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks that what we build with is there. On Debian and Ubuntu, as root or with sudo, installs what is missing;
 # elsewhere names it. Says nothing when all is well. `scripts/prereqs.sh bitcoin` also asks for what Bitcoin Core's validation
-# needs: the local chain btc-devnet, and so the tests and lints of everything.
+# needs: the local chain btc-devnet, and so the tests and lints of everything; `scripts/prereqs.sh browser` for the browser that the page is tested in.
+# Both may be named.
 set -euo pipefail
 
 # One line a need: a command that must be found, or a C++ header | the package that brings it on Debian and Ubuntu | what for.
@@ -14,15 +15,22 @@ make | build-essential | the same
 cmake | cmake | the same
 boost/multi_index/hashed_index.hpp | libboost-dev | the same
 '
-case ${1:-} in
-  '') ;;
-  bitcoin) needs+=$bitcoin_needs ;;
-  *) echo "usage: scripts/prereqs.sh [bitcoin]" >&2; exit 2 ;;
-esac
+browser_needs='
+chromium | chromium | the tests of the page that a node serves
+'
+for kind in "$@"; do
+  case $kind in
+    bitcoin) needs+=$bitcoin_needs ;;
+    browser) needs+=$browser_needs ;;
+    *) echo "usage: scripts/prereqs.sh [bitcoin] [browser]" >&2; exit 2 ;;
+  esac
+done
 
 is_there() {
   case $1 in
     *.hpp) printf '#include <%s>\n' "$1" | c++ -x c++ -fsyntax-only - 2>/dev/null ;;
+    # Other names of the same.
+    chromium) [ -n "${SIDE_TESTS_CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
   esac
 }

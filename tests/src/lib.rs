@@ -9,6 +9,7 @@
 //! - [`proxy`] — a server between a node and an Esplora server that lies
 //! - [`swaps`] — two nodes that swap
 //! - [`pty`] — a person at a terminal
+//! - [`browser`] — a real browser, for the page
 //! - [`bare`] — simplex by itself, for the benchmarks
 //! - [`measure`] — clocks and tables for the benchmarks
 //!
@@ -16,6 +17,7 @@
 
 pub mod attacker;
 pub mod bare;
+pub mod browser;
 pub mod chain;
 pub mod coins;
 pub mod measure;

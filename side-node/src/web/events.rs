@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Web;
 use super::gallery::Picture;
+use super::view::Part;
 
 /// Most followers at once: tabs of one person, and some left open. Each has a connection of its own.
 pub(super) const MAX_FOLLOWERS: usize = 48;
@@ -53,8 +54,10 @@ struct Follower {
     pictures: watch::Receiver<Arc<Picture>>,
     /// What was sent last of each part.
     sent: BTreeMap<&'static str, Arc<str>>,
-    /// What is to be sent.
-    waiting: Vec<Event>,
+    /// What is to be sent of the last picture, the first part last. The text of an event is made when its turn has come: a follower that takes nothing holds
+    /// one, and not a page of them.
+    waiting: Vec<Part>,
+    greeted: bool,
     until: Instant,
     ended: bool,
     web: Arc<Web>,
@@ -74,7 +77,8 @@ async fn follow(State(web): State<Arc<Web>>, Path(group): Path<String>) -> Respo
     let follower = Follower {
         pictures,
         sent: BTreeMap::new(),
-        waiting: vec![Event::default().retry(RETRY).comment("side")],
+        waiting: Vec::new(),
+        greeted: false,
         until: Instant::now() + LONGEST,
         ended: false,
         web,
@@ -89,9 +93,14 @@ async fn follow(State(web): State<Arc<Web>>, Path(group): Path<String>) -> Respo
 
 impl Follower {
     async fn next(&mut self) -> Option<Event> {
+        if !self.greeted {
+            self.greeted = true;
+            return Some(Event::default().retry(RETRY).comment("side"));
+        }
         loop {
-            if let Some(event) = self.waiting.pop() {
-                return Some(event);
+            if let Some(part) = self.waiting.pop() {
+                let data = json!({ "id": part.id, "html": &*part.html }).to_string();
+                return Some(Event::default().event("part").data(data));
             }
             if self.ended {
                 return None;
@@ -103,12 +112,10 @@ impl Follower {
             }
             let picture = self.pictures.borrow_and_update().clone();
             self.ended = picture.last;
-            // Sent from the end: `waiting` is a stack.
             for part in picture.parts.iter().rev() {
                 if self.sent.get(part.id) != Some(&part.html) {
                     self.sent.insert(part.id, part.html.clone());
-                    let data = json!({ "id": part.id, "html": &*part.html }).to_string();
-                    self.waiting.push(Event::default().event("part").data(data));
+                    self.waiting.push(part.clone());
                 }
             }
         }

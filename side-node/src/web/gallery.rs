@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use side_ledger::GroupId;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::daemon::Mailbox;
 
 /// The least time between two pictures: four a second are live for an eye.
 const PAUSE: Duration = Duration::from_millis(250);
-/// When a picture is drawn although nothing was announced: round trips and links change silently.
+/// When a picture is drawn although nothing was announced: round trips and other groups' heights change silently.
 const AT_THE_LATEST: Duration = Duration::from_secs(3);
 
 /// The parts of a page, each with its HTML.
@@ -43,7 +42,7 @@ impl Gallery {
     /// The pictures of a group from now on. The first may be empty.
     pub(super) fn follow(&self, mailbox: &Mailbox) -> watch::Receiver<Arc<Picture>> {
         let mut hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
-        // A painter stops looking under this lock's eyes: see `paint`.
+        // A painter ends once nobody follows, and its pictures are taken down here, so that the next follower gets another one.
         hung.retain(|_, pictures| pictures.receiver_count() > 0);
         let pictures = hung.entry(mailbox.group()).or_insert_with(|| {
             let pictures = watch::Sender::new(Arc::default());
@@ -55,20 +54,24 @@ impl Gallery {
 }
 
 async fn paint(mailbox: Mailbox, pictures: watch::Sender<Arc<Picture>>, stop: CancellationToken) {
-    let mut announcements = mailbox.announcements().ok();
+    let mut revisions = mailbox.revisions().ok();
     loop {
         let painted = Instant::now();
+        // What changes from here on is in the next picture at the latest.
+        if let Some(revisions) = &mut revisions {
+            revisions.mark_unchanged();
+        }
         let (parts, last) = match super::pages::look(&mailbox).await {
             Ok(parts) => (parts, false),
-            Err(error) => (vec![view::trouble(&error)], announcements.is_none()),
+            Err(error) => (vec![view::trouble(&error)], revisions.is_none()),
         };
         pictures.send_replace(Arc::new(Picture { parts, last }));
         if last {
             return;
         }
         let news = async {
-            match &mut announcements {
-                Some(announcements) => announcements.recv().await.map(drop),
+            match &mut revisions {
+                Some(revisions) => revisions.changed().await.is_ok(),
                 None => std::future::pending().await,
             }
         };
@@ -76,20 +79,14 @@ async fn paint(mailbox: Mailbox, pictures: watch::Sender<Arc<Picture>>, stop: Ca
             () = stop.cancelled() => return,
             () = pictures.closed() => return,
             () = sleep_until(painted + AT_THE_LATEST) => {}
-            news = news => {
-                if news == Err(RecvError::Closed) {
-                    announcements = mailbox.announcements().ok();
+            goes_on = news => {
+                if !goes_on {
+                    // The group has begun anew, or it was left.
+                    revisions = mailbox.revisions().ok();
                 }
             }
         }
+        // One picture for everything that happens meanwhile.
         sleep_until(painted + PAUSE).await;
-        // One picture for everything that happened meanwhile.
-        if let Some(announcements) = &mut announcements {
-            while !matches!(
-                announcements.try_recv(),
-                Err(tokio::sync::broadcast::error::TryRecvError::Empty
-                    | tokio::sync::broadcast::error::TryRecvError::Closed)
-            ) {}
-        }
     }
 }

@@ -22,7 +22,6 @@ mod metrics;
 mod pages;
 pub mod place;
 mod server;
-mod stopgap;
 #[cfg(test)]
 mod tests;
 mod view;

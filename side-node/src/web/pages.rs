@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 
+use super::Web;
 use super::view::{self, Part};
-use super::{Web, stopgap};
 use crate::daemon::Mailbox;
 use crate::error::CommandError;
 
@@ -33,14 +33,19 @@ async fn show(mailbox: Result<Mailbox, CommandError>) -> Response {
         Err(error) => return (StatusCode::NOT_FOUND, Html(view::failure(&error).into_string())).into_response(),
     };
     match look(&mailbox).await {
-        Ok(parts) => Html(view::page(&mailbox.group().to_string(), &parts).into_string()).into_response(),
+        Ok(parts) => {
+            let group = mailbox.group().to_string();
+            let brief = mailbox.briefs().into_iter().find(|brief| brief.group == group);
+            let alias = brief.map_or_else(String::new, |brief| brief.alias);
+            Html(view::page(&alias, &group, &parts).into_string()).into_response()
+        }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Html(view::failure(&error).into_string())).into_response(),
     }
 }
 
 /// Looks at a group and draws it.
 pub(super) async fn look(mailbox: &Mailbox) -> Result<Vec<Part>, CommandError> {
-    let glance = stopgap::glance(mailbox).await?;
+    let glance = mailbox.glance().await?;
     Ok(view::parts(&glance, &mailbox.briefs()))
 }
 

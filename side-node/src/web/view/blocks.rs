@@ -28,7 +28,7 @@ pub(super) fn blocks(glance: &Glance, colours: &Colours<'_>) -> Markup {
             @if glance.blocks.is_empty() {
                 (empty("No block yet: the first one seals what is written first.", &[format!("side-node note {node} \"hello\"")]))
             } @else {
-                ol.blocks {
+                ol.blocks.tall #blocks-scroll tabindex="0" aria-label="Blocks, newest first" {
                     @for block in glance.blocks.iter().rev() { (one(block, colours)) }
                 }
             }
@@ -58,7 +58,7 @@ fn one(block: &GlanceBlock, colours: &Colours<'_>) -> Markup {
                     }
                     span.when { (text::time(line.time_ms)) }
                     span class={ "badge " (if state == "sealed" { "pending" } else { state }) } {
-                        @if block.is_final { "final" } @else { "held by " (line.holders) " of " (line.voters) }
+                        @if block.is_final { "final" } @else { "held " (line.holders) " of " (line.voters) }
                     }
                 }
                 div.inside {
@@ -88,7 +88,11 @@ fn one(block: &GlanceBlock, colours: &Colours<'_>) -> Markup {
 }
 
 fn transaction(line: &Line, colours: &Colours<'_>) -> Markup {
-    let said = output::body(line, line.about.as_deref());
+    let said = match (&line.entry.body, line.entry.kind.as_str()) {
+        // Cut before it is looked at: a note may be long, and there are many.
+        (serde_json::Value::String(note), "note") => text::cut(note),
+        _ => output::body(line, line.about.as_deref()),
+    };
     let (class, word) = stage(line.standing.status);
     html! {
         tr {

@@ -19,9 +19,16 @@ pub(super) fn changes(graph: &Graph, node: &str) -> Markup {
                 (empty("What members write stands here, newest first.", &[]))
             } @else {
                 div.tall #changes-scroll tabindex="0" role="group" aria-label="Table of changes" {
-                    table {
-                        thead { tr { th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "Stands" } } }
-                        tbody {
+                    // On a telephone each row is laid out in two lines, for which a browser may forget that this is a table: the roles say it again.
+                    table role="table" {
+                        thead role="rowgroup" {
+                            tr role="row" {
+                                th scope="col" role="columnheader" { "Who" }
+                                th scope="col" role="columnheader" { "What" }
+                                th scope="col" role="columnheader" { "Stands" }
+                            }
+                        }
+                        tbody role="rowgroup" {
                             @for (at, change) in graph.changes.iter().enumerate().rev() { (row(graph, at, change)) }
                         }
                     }
@@ -35,12 +42,12 @@ fn row(graph: &Graph, at: usize, change: &GraphChange) -> Markup {
     let (class, word) = stage(change.status);
     let upon = change.parents.iter().filter(|parent| **parent != at).filter_map(|parent| graph.changes.get(*parent));
     html! {
-        tr id={ "change-" (change.id) } data-change=(change.id) {
-            th scope="row" {
+        tr role="row" id={ "change-" (change.id) } data-change=(change.id) {
+            th scope="row" role="rowheader" {
                 (graph::lane(graph, change.lane))
                 span.aside { (text::time(change.time_ms)) " · " span.sr { "number " } "no. " (text::number(change.seq)) }
             }
-            td {
+            td role="cell" {
                 span.say { (text::cut(&change.summary)) }
                 @if change.kinds.len() > 1 || change.kinds.first().is_some_and(|kind| kind != "note") {
                     " "
@@ -57,7 +64,7 @@ fn row(graph: &Graph, at: usize, change: &GraphChange) -> Markup {
                     }
                 }
             }
-            td.stands {
+            td.stands role="cell" {
                 @match change.height {
                     Some(height) => a class={ "badge " (class) } href={ "#block-" (height) } { (word) " " (text::number(height)) },
                     None => (badge(class, word)),

@@ -43,17 +43,18 @@ pub(super) fn graph(graph: &Graph, node: &str) -> Markup {
 fn picture(graph: &Graph) -> Markup {
     let layout = Layout::of(graph);
     html! {
+        // No viewBox: one unit is one pixel, and where there is more room the lanes go on.
         // Begins at its right end, where the news is, without a script.
         div.scroller #graph-scroll tabindex="0" role="group" aria-label="Graph of changes, newest on the right" {
             div.lanes {
                 (names(graph, &layout))
-                svg.graph width=(layout.width) height=(layout.height) viewBox=(format!("0 0 {} {}", layout.width, layout.height))
+                svg.graph width=(layout.width) height=(layout.height)
                     role="img" aria-labelledby="graph-title graph-desc" focusable="false" {
                     title #graph-title { "Changes by member" }
                     desc #graph-desc { (description(graph)) " The table of changes says the same." }
                     (bands(&layout))
                     @for (at, row) in layout.rows.iter().enumerate() {
-                        line class={ "rail " (lane_class(at)) } x1="0" x2=(layout.width) y1=(row.y) y2=(row.y) {}
+                        line class={ "rail " (lane_class(at)) } x1="0" x2="100%" y1=(row.y) y2=(row.y) {}
                     }
                     (cuts(graph, &layout))
                     @for (at, change) in graph.changes.iter().enumerate() { (edges(graph, &layout, at, change)) }
@@ -67,7 +68,7 @@ fn picture(graph: &Graph) -> Markup {
 /// The lanes' names, as a column that stays while the picture is moved.
 fn names(graph: &Graph, layout: &Layout) -> Markup {
     html! {
-        svg.names width="112" height=(layout.height) viewBox=(format!("0 0 112 {}", layout.height)) aria-hidden="true" focusable="false" {
+        svg.names width="112" height=(layout.height) aria-hidden="true" focusable="false" {
             rect.back x="0" y="0" width="112" height=(layout.height) {}
             @for (at, (lane, row)) in graph.lanes.iter().zip(&layout.rows).enumerate() {
                 g class=(lane_class(at)) {
@@ -84,9 +85,7 @@ fn names(graph: &Graph, layout: &Layout) -> Markup {
 
 fn called_plainly(graph: &Graph, lane: usize) -> String {
     match graph.lanes.get(lane) {
-        Some(lane) => {
-            lane.who.name.as_deref().map_or_else(|| crate::output::short(&lane.who.key).to_owned(), text::name)
-        }
+        Some(lane) => lane.who.name.as_deref().map_or_else(|| text::short(&lane.who.key).to_owned(), text::name),
         None => "?".to_owned(),
     }
 }

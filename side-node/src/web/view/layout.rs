@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 
 use crate::daemon::glance::{Graph, GraphChange};
 
-/// From a column to the next.
+/// From a column to the next, at least and at most: a short history is spread over the width of a screen.
 const COLUMN: u32 = 34;
+const WIDE_COLUMN: u32 = 76;
+/// The width that a short history is spread over.
+const SPREAD: u32 = 1040;
 /// What a cut takes between two columns.
 const CUT: u32 = 14;
 /// From a lane to the next.
@@ -75,7 +78,10 @@ impl Layout {
                 row
             })
             .collect();
-        let (columns, bands, width) = columns(graph, &branches);
+        let close = columns(graph, &branches, COLUMN).0;
+        let many = close.iter().collect::<std::collections::BTreeSet<_>>().len().max(1);
+        let column = (SPREAD / u32::try_from(many).unwrap_or(u32::MAX)).clamp(COLUMN, WIDE_COLUMN);
+        let (columns, bands, width) = columns(graph, &branches, column);
         let point = |(at, change): (usize, &GraphChange)| Point {
             x: columns[at],
             y: rows.get(change.lane).map_or(ABOVE, |row| row.y) + BRANCH * u32::try_from(branches[at]).unwrap_or(0),
@@ -112,7 +118,7 @@ fn branches(graph: &Graph) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// The x of each change, the bands, and the whole width.
-fn columns(graph: &Graph, branches: &[usize]) -> (Vec<u32>, Vec<Band>, u32) {
+fn columns(graph: &Graph, branches: &[usize], column: u32) -> (Vec<u32>, Vec<Band>, u32) {
     let mut order: Vec<usize> = (0..graph.changes.len()).collect();
     // Those that no block seals come last; otherwise the order stays, in which causes come first.
     order.sort_by_key(|at| graph.changes[*at].height.unwrap_or(u64::MAX));
@@ -134,19 +140,18 @@ fn columns(graph: &Graph, branches: &[usize]) -> (Vec<u32>, Vec<Band>, u32) {
                 bands.push(Band { height: change.height, from: start, to: start });
             }
         }
-        let after = |x: u32| x + COLUMN;
-        let first = start + COLUMN / 2;
+        let after = |x: u32| x + column;
+        let first = start + column / 2;
         // Whoever sends a graph with circles gets a strange picture and no more.
         let causes =
             change.parents.iter().filter(|parent| placed.get(**parent) == Some(&true)).map(|parent| after(xs[*parent]));
         let row = (change.lane, branches[at]);
         let before = last_in_row.get(&row).map(|x| after(*x));
         let x = causes.chain(before).fold(first, u32::max);
-        // Where a band begins, what came before it is further away by the cut.
         xs[at] = x;
         placed[at] = true;
         last_in_row.insert(row, x);
-        end = end.max(x + COLUMN / 2);
+        end = end.max(x + column / 2);
     }
     if let Some(band) = bands.last_mut() {
         band.to = end;

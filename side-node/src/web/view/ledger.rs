@@ -12,6 +12,7 @@ const WIDE: u64 = 100;
 pub(super) fn balances(glance: &Glance, colours: &Colours<'_>) -> Markup {
     let balances = &glance.balances;
     let mut accounts: Vec<_> = balances.accounts.iter().collect();
+    let all = usize::try_from(glance.accounts_total).unwrap_or(usize::MAX);
     accounts.sort_by_key(|account| std::cmp::Reverse(account.balance));
     html! {
         section.card #balances aria-labelledby="balances-name" {
@@ -34,7 +35,7 @@ pub(super) fn balances(glance: &Glance, colours: &Colours<'_>) -> Markup {
                         }
                     }
                 }
-                (more(accounts.len(), "side-node balance", &glance.status.node))
+                (more(accounts.len(), accounts.len().max(all), "side-node balance", &glance.status.node))
                 p.type-hint { "Give some: " code { "side-node send " (glance.status.node) " NODE 10" } }
             }
         }
@@ -61,7 +62,9 @@ pub(super) fn swaps(glance: &Glance, colours: &Colours<'_>) -> Markup {
     html! {
         section.card #swaps aria-labelledby="swaps-name" {
             div.bar { h2 #swaps-name { "Swaps" } @if !glance.swaps.is_empty() { p.more { "on Bitcoin chains" } } }
-            @if glance.swaps.is_empty() {
+            @if let Some(problem) = &glance.swaps_problem {
+                div.alert.warn { p { strong { "The swaps cannot be read. " } (text::cut(problem)) } }
+            } @else if glance.swaps.is_empty() {
                 (empty("No swap yet. See two of them played through on a chain of your own:", &["make demo-btc".to_owned(), "side-node htlc --help".to_owned()]))
             } @else {
                 ul.swaps { @for swap in &glance.swaps { (one(swap, colours)) } }

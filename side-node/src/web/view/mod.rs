@@ -81,8 +81,8 @@ pub(super) fn trouble(error: &CommandError) -> Part {
     Part::new("trouble", html! { div #trouble { (sorry(error)) } })
 }
 
-/// A whole page about the group with this id.
-pub(super) fn page(group: &str, parts: &[Part]) -> Markup {
+/// A whole page about the group with this id, which the node calls `alias`.
+pub(super) fn page(alias: &str, group: &str, parts: &[Part]) -> Markup {
     let part = |id: &str| PreEscaped(parts.iter().find(|part| part.id == id).map_or("", |part| &*part.html));
     let body = html! {
         a.skip href="#main" { "Skip to the group" }
@@ -106,7 +106,7 @@ pub(super) fn page(group: &str, parts: &[Part]) -> Markup {
         }
         (part("news"))
     };
-    document("Side", body)
+    document(&format!("{} · Side", text::name(alias)), body)
 }
 
 /// A page that says what is wrong.
@@ -193,7 +193,7 @@ fn lane_class(lane: usize) -> &'static str {
 fn called(key: &str, name: Option<&str>) -> Markup {
     match name {
         Some(name) => html! { span.name { (text::name(name)) } },
-        None => html! { code.id title=(key) data-copy=(key) { (crate::output::short(key)) } },
+        None => text::id(key),
     }
 }
 
@@ -222,9 +222,9 @@ fn empty(why: &str, commands: &[String]) -> Markup {
     }
 }
 
-/// That a table shows the first [`MAX_ROWS`] of so many, and which command has all.
-fn more(rows: usize, command: &str, node: &str) -> Markup {
+/// That a table of these rows shows the first [`MAX_ROWS`] of so many in all, and which command has them.
+fn more(rows: usize, all: usize, command: &str, node: &str) -> Markup {
     html! {
-        @if rows > MAX_ROWS { p.more { (MAX_ROWS) " of " (rows) ": " code { (command) " " (node) } } }
+        @if rows > MAX_ROWS { p.more { (MAX_ROWS) " of " (all) ": " code { (command) " " (node) } } }
     }
 }

@@ -10,9 +10,10 @@ use crate::daemon::view::LinkStatus;
 pub(super) fn people(glance: &Glance, colours: &Colours<'_>) -> Markup {
     let status = &glance.status;
     let members = &glance.peers.members;
+    let all = usize::try_from(status.members).unwrap_or(usize::MAX);
     html! {
         section.card #people aria-labelledby="people-name" {
-            div.bar { h2 #people-name { "Members" } p.more { (text::number(members.len() as u64)) " have written" } }
+            div.bar { h2 #people-name { "Members" } p.more { (text::number(status.members)) " have written" } }
             table {
                 thead { tr { th scope="col" { "Member" } th.num scope="col" { "Changes" } th scope="col" { "Last" } } }
                 tbody {
@@ -28,7 +29,7 @@ pub(super) fn people(glance: &Glance, colours: &Colours<'_>) -> Markup {
                     }
                 }
             }
-            (more(members.len(), "side-node peers", &status.node))
+            (more(members.len(), members.len().max(all), "side-node peers", &status.node))
             @if status.alone {
                 (empty("Nobody else is here yet. On this machine, and from another one:", &[
                     "side-node init node2 && side-node run node2".to_owned(),

@@ -47,7 +47,7 @@ pub(super) fn seal(status: &Status, colours: &Colours<'_>) -> Markup {
                         }
                     }
                 }
-                (more(status.voters.len(), "side-node status", &status.node))
+                (more(status.voters.len(), status.voters.len(), "side-node status", &status.node))
                 @for pending in &status.pending_voters {
                     p.note { (colours.who(&pending.who)) @if pending.joins { " joins" } @else { " leaves" } " the voters when set " (status.set) " ends." }
                 }

@@ -9,6 +9,14 @@ const MAX_CHARS: usize = 280;
 /// Most characters of a name that are shown.
 const MAX_NAME_CHARS: usize = 40;
 
+/// Digits of an id or key: a telephone has room for two of them in a line.
+const SHORT: usize = 8;
+
+/// The beginning of an id or key.
+pub(super) fn short(hex: &str) -> &str {
+    hex.get(..SHORT).unwrap_or(hex)
+}
+
 /// A stranger's text, freed of what could turn a line around, and cut.
 pub(super) fn cut(text: &str) -> String {
     cut_to(text, MAX_CHARS)
@@ -29,7 +37,7 @@ fn cut_to(text: &str, chars: usize) -> String {
 
 /// The beginning of an id or key. The whole is shown under the pointer and copied by a click; a keyboard finds it in the details.
 pub(super) fn id(hex: &str) -> Markup {
-    html! { code.id title=(hex) data-copy=(hex) { (output::short(hex)) } }
+    html! { code.id title=(hex) data-copy=(hex) { (short(hex)) } }
 }
 
 /// An id or key as a whole, to be selected at once, with a button that copies it.

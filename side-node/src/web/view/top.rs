@@ -6,7 +6,6 @@ use super::{badge, text};
 use crate::daemon::glance::Glance;
 use crate::daemon::groups::GroupBrief;
 use crate::daemon::view::{Document, Status, Who};
-use crate::output;
 
 /// The groups of the node, to choose one.
 pub(super) fn groups(groups: &[GroupBrief], here: &str) -> Markup {
@@ -99,7 +98,7 @@ fn who(who: &Who) -> String {
 }
 
 fn named(key: &str, name: Option<&str>) -> String {
-    name.map_or_else(|| output::short(key).to_owned(), text::name)
+    name.map_or_else(|| text::short(key).to_owned(), text::name)
 }
 
 /// The figures.
