@@ -106,8 +106,9 @@ fetch() {
 # The height that node1's page shows; nothing while there is no block.
 shown_height() { fetch "$page" 2>/dev/null | sed -n 's/.*<dt>Block<\/dt><dd><span class="value">\([1-9][0-9,]*\)<.*/\1/p'; }
 page_has_a_block() { [ -n "$(shown_height)" ]; }
-page=$(page_of node1)
-[ -n "$page" ] || die "node1 serves no page"
+page=''
+page_is_known() { page=$(page_of node1); [ -n "$page" ]; }
+until_true $patience page_is_known || die "node1 serves no page"
 until_true $patience page_has_a_block || die "the page at $page shows no block"
 say "Look at it: $page"
 printf '  block %s after %s seconds; the page goes on by itself\n' "$(shown_height)" $((SECONDS - built))
