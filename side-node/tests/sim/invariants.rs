@@ -81,6 +81,12 @@ impl World {
         assert!(sealed.is_none(), "{}: {number} holds a proof against an honest sealer: {sealed:?}", self.place());
     }
 
+    /// No honest member ever ends the link to another one for a fault, whatever that one passes on of what a liar has made.
+    pub(crate) fn no_honest_member_is_blamed(&self, blamed: usize, reason: &str) {
+        let place = self.place();
+        assert!(self.is_evil(blamed), "{place}: an honest member has ended the link to honest {blamed}: {reason}");
+    }
+
     /// Nothing is made and nothing is lost.
     fn supply_is_conserved(&self, number: usize) {
         let Some(member) = &self.nodes[number].member else { return };
@@ -184,15 +190,25 @@ impl World {
                     None => format!("{number}: off"),
                     Some(member) => {
                         let (chain, replica) = (member.group().chain(), member.group().replica());
+                        let set = member.engine().office(member.group()).set;
+                        let votes = member.group().ledger().sealers_votes(set);
+                        let votes: Vec<String> = votes
+                            .map(|(epoch, voter, _, vote)| format!("{voter:?} in {}: {:?}", epoch.0, vote.sealers))
+                            .collect();
                         format!(
-                            "{number}: {:?} {} changes, {} pending, {} waiting, {} links, read only {}, sealers {:?}",
+                            "{number}: {:?} {} changes, {} pending, {} waiting, {} links, read only {}, sealers {:?} of {:?}, {:?}, to change {:?}, votes {:?}, plan {}",
                             chain.rank(),
                             replica.len(),
                             chain.pending(),
                             replica.kept_aside()[0].0,
                             world.nodes[number].links.len(),
                             member.is_read_only(),
-                            chain.governance().sealers
+                            chain.governance().sealers,
+                            chain.governance().voters,
+                            member.engine().office(member.group()),
+                            chain.governance().pending,
+                            votes,
+                            chain.plan(replica).changes.len()
                         )
                     }
                 })

@@ -1,6 +1,7 @@
 //! One simulated machine: a disk, a store and a member. A liar may run two of them under one key.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::OnceLock;
 
 use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::identity::Keypair;
@@ -34,7 +35,15 @@ pub(crate) struct End {
     pub(crate) last_ms: u64,
 }
 
+/// Whether a play is told as it goes, for whoever looks for the cause of a fault.
+pub(crate) fn is_told() -> bool {
+    static TELL: OnceLock<bool> = OnceLock::new();
+    *TELL.get_or_init(|| std::env::var_os("SIDE_TELL").is_some())
+}
+
 pub(crate) struct Node {
+    /// Its number, by which the play is told.
+    number: usize,
     /// Whose machine it is: the faces of a liar have the same number.
     pub(crate) who: usize,
     pub(crate) keypair: Keypair,
@@ -61,8 +70,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(who: usize, keypair: Keypair, seed: u64, skew_ms: u64) -> Self {
+    pub(crate) fn new(number: usize, who: usize, keypair: Keypair, seed: u64, skew_ms: u64) -> Self {
         Self {
+            number,
             who,
             keypair,
             disk: SimDisk::new(seed, Faults::default()),
@@ -133,6 +143,9 @@ impl Node {
         }
         member.durable();
         for news in member.take_news() {
+            if is_told() {
+                println!("{now_ms} {} (own clock): {news:?}", self.number);
+            }
             match news {
                 News::Entry(position) => {
                     self.told.changes.insert(position.id);

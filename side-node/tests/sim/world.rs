@@ -9,11 +9,12 @@ use bytes::Bytes;
 use side_ledger::{Admission, BlockId, Genesis, GroupSpec, Limits, Name, Sealing};
 use side_node::api::control::{Ballot, Verb};
 use side_node::net::{LinkId, Peer, Stream};
+use side_seal::Message;
 use side_store::sim::Faults;
 
 use crate::agreement::{Agreement, LOOK_MS};
 use crate::invariants::Ledgers;
-use crate::node::{End, Node};
+use crate::node::{End, Node, is_told};
 use crate::plan::{Evil, Plan};
 use crate::rng::Rng;
 
@@ -121,8 +122,10 @@ impl World {
         .expect("a group");
         let faces = if plan.evil == Evil::TwoFaces { vec![0, 0] } else { vec![0] };
         let machines = faces.into_iter().chain(1..plan.members);
-        let nodes: Vec<Node> =
-            machines.map(|who| Node::new(who, keys[who].clone(), rng.next(), rng.below(2_000))).collect();
+        let nodes: Vec<Node> = machines
+            .enumerate()
+            .map(|(number, who)| Node::new(number, who, keys[who].clone(), rng.next(), rng.below(2_000)))
+            .collect();
         let mut world = Self {
             genesis,
             side: vec![false; nodes.len()],
@@ -197,8 +200,24 @@ impl World {
     }
 
     fn note(&mut self, what: &[u8]) {
+        if is_told() && what.len() <= 3 {
+            println!("{} {} {:?}", self.now_ms - START_MS, what[0] as char, &what[1..]);
+        }
         let line = [&self.trace, &self.now_ms.to_be_bytes()[..], what].concat();
         self.trace = hash("side/1/simulation", &line);
+    }
+
+    /// Tells of a message about blocks that arrives.
+    fn tell_message(&self, from: usize, to: usize, message: &Bytes) {
+        let now = self.now_ms - START_MS;
+        match Message::decode(message) {
+            Ok(Message::Blocks(blocks)) => {
+                let blocks: Vec<_> = blocks.iter().map(|it| (it.block().rank(), it.id(), it.signer())).collect();
+                println!("{now} {from} to {to}: blocks {blocks:?}");
+            }
+            Ok(message) => println!("{now} {from} to {to}: {message:?}"),
+            Err(error) => println!("{now} {from} to {to}: {error}"),
+        }
     }
 
     fn is_troubled(&self) -> bool {
@@ -252,7 +271,7 @@ impl World {
             }
             Due::Heal => {
                 self.side.fill(false);
-                self.note(b"heal");
+                self.note(b"h");
                 self.connect_all();
             }
             Due::Backup => {
@@ -432,12 +451,7 @@ impl World {
             let Some(end) = self.nodes[number].links.get(&ending.link) else { continue };
             let to = end.to;
             if ending.fault && !self.is_evil(number) {
-                assert!(
-                    self.is_evil(to),
-                    "{}: an honest member has ended the link to another one: {}",
-                    self.place(),
-                    ending.reason
-                );
+                self.no_honest_member_is_blamed(to, &ending.reason);
                 self.tally.refused_links += 1;
             }
             self.disconnect(number, ending.link);
@@ -506,6 +520,9 @@ impl World {
             end.under_way + 1 == ROOM
         });
         self.note(&[&[to as u8, stream as u8], &message[..]].concat());
+        if is_told() && stream == Stream::Seal {
+            self.tell_message(from, to, message);
+        }
         let now_ms = self.now_ms + self.nodes[to].skew_ms;
         if self.is_evil(to) {
             self.remember(to, stream, message);
