@@ -299,7 +299,7 @@ pub fn status(status: &Status) -> String {
     if !status.may_seal {
         line(
             "careful",
-            "this copy may have forgotten blocks: it neither seals nor gives its word until it has learnt them"
+            "this copy may have forgotten blocks: it seals nothing until it has learnt them and the voters have begun another epoch"
                 .to_owned(),
         );
     }

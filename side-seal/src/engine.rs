@@ -40,15 +40,31 @@ impl Engine {
         }
     }
 
-    /// Says whether this node seals, proposes and votes on blocks. A node whose disk may be older than what it has told must not. In BFT mode it takes part again only in the
-    /// epoch after the present one, also after a restart.
+    /// Says whether this node seals, proposes and votes on blocks. A node whose disk may be older than what it has told must not. Afterwards it seals (in BFT mode: takes
+    /// part) only in the epochs after the present one, also after a restart.
     pub fn set_sealing(&mut self, group: &Group, may_seal: bool) -> Vec<Effect> {
         match self {
+            Self::Leader(leader) => leader.set_sealing(group, may_seal),
+            Self::Bft(bft) => bft.set_sealing(group, may_seal),
+        }
+    }
+
+    /// The owner says that nothing was forgotten. In BFT mode nobody knows what the agreement has voted, so there it is as if it had been learnt.
+    pub fn trust(&mut self, group: &Group) -> Vec<Effect> {
+        match self {
             Self::Leader(leader) => {
-                leader.set_sealing(may_seal);
+                leader.trust();
                 Vec::new()
             }
-            Self::Bft(bft) => bft.set_sealing(group, may_seal),
+            Self::Bft(bft) => bft.set_sealing(group, true),
+        }
+    }
+
+    /// Whether this node is the sealer and waits for the voters to begin another epoch, since it may have sealed in this one what it has forgotten (leader mode).
+    pub fn abstains(&self, group: &Group) -> bool {
+        match self {
+            Self::Leader(leader) => leader.abstains(group),
+            Self::Bft(_) => false,
         }
     }
 

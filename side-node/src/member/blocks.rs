@@ -283,6 +283,13 @@ impl Member {
         }
     }
 
+    /// Its owner says that it has not.
+    pub(super) fn trust_sealing(&mut self) {
+        let effects = self.engine.trust(&self.core.group);
+        self.carry_out(effects, None, None, 0);
+        self.allow_sealing();
+    }
+
     /// It has not, or has learnt them again.
     pub(super) fn allow_sealing(&mut self) {
         if !std::mem::replace(&mut self.sealing, true) {

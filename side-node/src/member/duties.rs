@@ -46,7 +46,8 @@ impl Member {
         if let Err(error) = self.begin(now_ms) {
             tracing::warn!(%error, "cannot say its name, or acknowledge a proof");
         }
-        let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
+        let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms));
+        let done = done.and_then(|()| self.begin_anew(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
         if let Err(error) = done {
             tracing::warn!(%error, "cannot write what is due");
         }
@@ -80,13 +81,27 @@ impl Member {
         // In BFT mode whoever votes now seals now.
         let mine = self.sealing
             && matches!(self.engine, Engine::Leader(_))
-            && chain.governance().sealers.contains(&self.core.author());
+            && chain.governance().sealers.contains(&self.core.author())
+            && !self.engine.abstains(&self.core.group);
         let ended = chain.tip().is_some_and(|tip| tip.block.set < set);
         if !mine || !ended || chain.pending() > 0 || self.duties.begun == Some(set) {
             return Ok(());
         }
         self.duties.begun = Some(set);
         self.write_duty(&[], now_ms)
+    }
+
+    /// A sealer that may not go on in its epoch is voted for by others. Where it is the only elector it votes for itself.
+    fn begin_anew(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let (group, me) = (&self.core.group, self.core.author());
+        if !self.sealing || !self.engine.abstains(group) || self.engine.office(group).electors != 1 {
+            return Ok(());
+        }
+        // It is refused while the last one waits for its block, and where somebody else is the elector.
+        match self.engine.vote(group, me) {
+            Ok(vote) => self.write_duty(&[vote.into()], now_ms),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The node of an open group that is no voter asks to become one, once, when it holds what its peers hold. Founders have been voters: one that was

@@ -4,6 +4,9 @@
 //! voter that has ever written something, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whether a liar among them
 //! tells of blocks that nobody can show does not matter: of blocks and words only those under the node's own signature count, and nobody else makes those. A voter
 //! that never comes back keeps the node waiting until its owner says that the copy is good.
+//!
+//! A block that it sealed may still be held by somebody alone who shows it to nobody. So having learnt all this it seals in no epoch in which it may have sealed before
+//! ([`side_seal::Leader::set_sealing`]).
 
 use std::collections::BTreeSet;
 
@@ -56,10 +59,11 @@ impl Member {
         if self.sealing {
             return;
         }
-        let me = self.core.author();
+        let (me, group) = (self.core.author(), self.id());
         let made = match message {
+            // Those of another group that it seals in say nothing here.
             Message::Blocks(blocks) => {
-                let own = blocks.iter().filter(|signed| signed.signer() == me);
+                let own = blocks.iter().filter(|signed| signed.signer() == me && signed.block().group == group);
                 own.map(|signed| signed.block().rank()).max()
             }
             Message::Hold(hold) => (hold.voter == me).then_some(hold.rank),
@@ -94,8 +98,13 @@ impl Member {
         let heard = told(true) || (told(false) && (bft || teachers.is_subset(&self.learning.tips)));
         if heard && self.learning.made <= Some(self.core.group.chain().rank()) {
             self.allow_sealing();
-            let text = "this node has learnt where the chain ends: it seals and gives its word again".to_owned();
-            self.news[0].push(News::Notice(text));
+            let text = if self.engine.abstains(&self.core.group) {
+                "this node has learnt where the chain ends and gives its word again. It may have forgotten blocks that it sealed in this epoch, so it seals in \
+                 the next one: the other voters begin it with /vote leader NODE, for this node or for another"
+            } else {
+                "this node has learnt where the chain ends: it seals and gives its word again"
+            };
+            self.news[0].push(News::Notice(text.to_owned()));
         }
     }
 }

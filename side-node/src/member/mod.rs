@@ -368,7 +368,7 @@ impl Member {
     /// Says that this copy is the latest one, whatever its marks say.
     pub fn trust(&mut self) {
         self.core.allow_writing();
-        self.allow_sealing();
+        self.trust_sealing();
     }
 
     /// Whether writes are refused.

@@ -221,7 +221,7 @@ impl Member {
                 .map(|(key, joins)| PendingVoter { who: self.who(key), joins: *joins })
                 .collect(),
             interval_ms: chain.governance().interval_ms,
-            may_seal: self.sealing,
+            may_seal: self.sealing && !self.engine.abstains(group),
             offences: self.offences(),
             peers,
             // Whoever runs the group knows of the others.

@@ -5,7 +5,8 @@ use side_ledger::chain::{Fault, Sealed};
 use side_ledger::group::Group;
 
 use super::judge::Doubt;
-use super::{Leader, MAX_ASIDE, MAX_ASKS, MAX_PROOFS, seat};
+use super::quota::has_say;
+use super::{Leader, MAX_ASIDE, MAX_ASKS, seat};
 use crate::effect::{Effect, Event, Record, Refusal};
 use crate::message::{MAX_HAVE, Message};
 use crate::signed::{DoubleSeal, Hold, SignedBlock};
@@ -53,7 +54,7 @@ impl Leader {
             Some(Height(0))
         } else {
             let Some(parent) = self.tree.get(&block.parent) else {
-                self.tree.wait(block.parent, signed);
+                self.tree.wait(block.parent, signed, |key| has_say(group, key));
                 return Ok(None);
             };
             if self.tree.is_refused(&block.parent) {
@@ -75,7 +76,7 @@ impl Leader {
             match self.judge(group, parent, &signed) {
                 Ok(_) => {}
                 Err(Doubt::Missing(missing)) => {
-                    self.tree.wait(missing, signed);
+                    self.tree.wait(missing, signed, |key| has_say(group, key));
                     return Ok(None);
                 }
                 Err(Doubt::Bad(refusal)) => return Err(refusal),
@@ -86,18 +87,21 @@ impl Leader {
     }
 
     /// Adds a block to the tree.
-    pub(super) fn insert(&mut self, _group: &Group, signed: SignedBlock, effects: &mut Vec<Effect>) {
+    pub(super) fn insert(&mut self, group: &Group, signed: SignedBlock, effects: &mut Vec<Effect>) {
         effects.push(Effect::Keep(Record::Block(signed.clone())));
+        if Some(signed.signer()) == self.me() {
+            self.past.sealed(signed.block().rank());
+        }
         let proof = self.tree.insert(signed.clone()).map(|other| DoubleSeal::new(other, &signed));
         if let Some(Ok(proof)) = proof {
-            self.convict(proof, effects);
+            self.convict(group, proof, effects);
         }
     }
 
     /// Keeps a proof, and shows it to everybody.
-    pub(super) fn convict(&mut self, proof: DoubleSeal, effects: &mut Vec<Effect>) {
+    pub(super) fn convict(&mut self, group: &Group, proof: DoubleSeal, effects: &mut Vec<Effect>) {
         let seat = seat(proof.blocks()[0]);
-        if self.proofs.contains_key(&seat) || self.proofs.len() >= MAX_PROOFS {
+        if self.proofs.contains_key(&seat) || !self.make_room(group, &seat) {
             return;
         }
         effects.push(Effect::Keep(Record::Double(proof.clone())));

@@ -6,6 +6,8 @@
 //! judge   whether a block may extend the chain where it stands, and where an epoch starts
 //! adopt   what arrives becomes the chain, if its rank is higher
 //! office  sealing and voting
+//! past    what this node may have sealed and must not seal again
+//! quota   who may fill what is bounded
 //! words   how far the voters' words reach
 //! ```
 //! Rules:
@@ -14,12 +16,15 @@
 //! - Epochs go on across sets. A set is in force until the first block of the next; that one brings the words of voters of the set in force that they hold its
 //!   last block, or begins an epoch that they voted for: or a sealer whom the others are replacing could end the set on its own and outrank them.
 //! - A voter that has voted for an epoch gives its word for no block of a lower one. It follows the chain all the same.
+//! - A node whose copy may have been older than what it has told seals in no epoch in which it may have sealed already: it waits for the voters to begin another.
 //! - Of a sealer that sealed one rank twice nothing more of that epoch is taken.
 //! - Effects are to be carried out in their order; what is kept must be on disk before what follows it goes out.
 
 mod adopt;
 mod judge;
 mod office;
+mod past;
+mod quota;
 mod tree;
 mod words;
 
@@ -32,6 +37,7 @@ use side_ledger::governance::Electorate;
 use side_ledger::group::Group;
 
 pub use self::office::{MAX_EPOCH_JUMP, NEAR};
+use self::past::Past;
 use self::tree::Tree;
 use crate::effect::{Effect, Office, Record, Refusal};
 use crate::message::{ANSWER_BYTES, MAX_BLOCKS, MAX_HAVE, Message};
@@ -45,6 +51,8 @@ const MAX_ASKS: usize = 4;
 pub const MAX_ASIDE: usize = 16_384;
 /// Most proofs that are kept, one for each sealer and epoch.
 pub const MAX_PROOFS: usize = 1024;
+/// Most of them against one key: those of the present epoch and of the nearest ones.
+pub const MAX_PROOFS_OF_ONE: usize = 16;
 
 /// Whoever decides about the sealers now: the electors of the set that the last block was sealed under.
 fn in_force(group: &Group) -> &Electorate {
@@ -68,6 +76,7 @@ pub struct Leader {
     /// Each voter's highest word.
     holds: BTreeMap<AuthorId, Hold>,
     proofs: BTreeMap<Seat, DoubleSeal>,
+    past: Past,
     /// When the last block was sealed here, by this node's clock.
     sealed_ms: Option<u64>,
 }
@@ -81,6 +90,7 @@ impl Leader {
             tree: Tree::default(),
             holds: BTreeMap::new(),
             proofs: BTreeMap::new(),
+            past: Past::default(),
             sealed_ms: None,
         }
     }
@@ -97,18 +107,13 @@ impl Leader {
                     self.advance(group, &mut effects);
                     effects.clear();
                 }
-                Record::Double(proof) => self.convict(proof, &mut effects),
+                Record::Double(proof) => self.convict(group, proof, &mut effects),
+                Record::Abstain(epoch) => self.past.abstain(epoch),
                 // Of another mode.
-                Record::Proposal(_) | Record::Final(_) | Record::Evidence(_) | Record::Abstain(_) => {}
+                Record::Proposal(_) | Record::Final(_) | Record::Evidence(_) => {}
             }
         }
         self.advance(group, &mut effects);
-    }
-
-    /// Says whether this node seals when it is its turn and gives its word. A node whose disk may be older than what it has told must not: it would seal
-    /// twice, or hold what its votes bind it against.
-    pub fn set_sealing(&mut self, may_seal: bool) {
-        self.may_seal = may_seal;
     }
 
     /// A message came. An error is the sender's fault; effects may have come before it.
@@ -118,6 +123,10 @@ impl Leader {
         match message {
             Message::Blocks(blocks) => {
                 for signed in blocks {
+                    if Some(signed.signer()) == self.me() && signed.block().group == group.id() {
+                        // Also if it is refused, or what it follows is not here.
+                        self.past.sealed(signed.block().rank());
+                    }
                     if let Err(refusal) = self.offer(group, signed, &mut effects) {
                         fault = Some(refusal);
                         break;
@@ -129,7 +138,7 @@ impl Leader {
             Message::Hold(hold) => self.hear_hold(group, hold, &mut effects),
             Message::Double(proof) => {
                 if proof.blocks()[0].block().group == group.id() {
-                    self.convict(proof, &mut effects);
+                    self.convict(group, proof, &mut effects);
                 } else {
                     fault = Some(Refusal::Group);
                 }

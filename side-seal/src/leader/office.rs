@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::identity::AuthorId;
 use bytes::Bytes;
-use side_ledger::block::{Epoch, Rank, SetNumber};
+use side_ledger::block::{Epoch, Height, Rank, SetNumber};
 use side_ledger::chain::{Fault, Switch};
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
@@ -27,7 +27,7 @@ impl Leader {
     pub fn deadline(&self, group: &Group) -> Option<u64> {
         let chain = group.chain();
         let mine = self.me().is_some_and(|me| chain.governance().sealers.contains(&me));
-        (self.may_seal && mine && chain.pending() > 0)
+        (self.may_seal && mine && chain.pending() > 0 && !self.abstains(group))
             .then(|| self.sealed_ms.map_or(0, |last| last.saturating_add(chain.governance().interval_ms)))
     }
 
@@ -46,7 +46,8 @@ impl Leader {
         let (chain, electorate) = (group.chain(), in_force(group));
         let set = electorate.set;
         let me = self.me().filter(|me| electorate.elects(me)).ok_or(VoteError::NotElector)?;
-        if chain.governance().sealers == [sealer] {
+        // Whoever seals and has stopped may be voted for again: it abstains where its copy was old, and goes on in a further epoch.
+        if chain.governance().sealers == [sealer] && chain.pending() == 0 {
             return Err(VoteError::SealsAlready);
         }
         if let Some(have) = self.still_open(group, me, sealer) {
@@ -65,7 +66,9 @@ impl Leader {
             }
         }
         let spare = electorate.electors.len() - electorate.needed;
-        let open = |epoch: &u64| alike.get(epoch).is_none_or(|(_, others)| *others <= spare);
+        // What the sealer to be has voted for binds it, in whichever set that was.
+        let bound = group.ledger().last_voted(&sealer).unwrap_or_default().0;
+        let open = |epoch: &u64| *epoch >= bound && alike.get(epoch).is_none_or(|(_, others)| *others <= spare);
         let joined = alike.iter().filter(|(epoch, (same, _))| *same > 0 && open(epoch));
         let joined =
             joined.max_by_key(|(epoch, (same, _))| (*same, std::cmp::Reverse(**epoch))).map(|(epoch, _)| *epoch);
@@ -93,8 +96,8 @@ impl Leader {
                 lost.insert(voter);
             }
         }
-        if lost.contains(&sealer) {
-            // The sealer to be has voted for a higher epoch, and will not begin this one.
+        if lost.contains(&sealer) || group.ledger().last_voted(&sealer) > Some(bound) {
+            // The sealer to be has voted for a higher epoch, perhaps in a set before this one, and will not begin this one.
             return None;
         }
         let open = electorate.electors.iter().filter(|key| alike.contains(*key) || !lost.contains(*key)).count();
@@ -113,6 +116,7 @@ impl Leader {
         let electorate = in_force(group);
         let present = electorate.voters.iter().filter(near).count();
         mine && self.may_seal
+            && !self.abstains(group)
             && !governance.pending.is_empty()
             && electorate.set == governance.set
             && present >= electorate.quorum
@@ -154,7 +158,9 @@ impl Leader {
         let Some(me) = self.me().filter(|me| governance.sealers.contains(me)) else { return };
         let (set, epoch, interval) = (governance.set, governance.epoch, governance.interval_ms);
         let early = self.sealed_ms.is_some_and(|last| now_ms < last.saturating_add(interval));
-        let convicted = self.proofs.contains_key(&(me, group.chain().rank().recovery, set, epoch));
+        let chain = group.chain();
+        let next = Rank { recovery: chain.rank().recovery, set, epoch, height: Height(chain.height().0 + 1) };
+        let convicted = self.proofs.contains_key(&(me, next.recovery, set, epoch)) || !self.past.may_seal(next);
         if early || convicted || group.chain().pending() == 0 || self.bound(group) > epoch || self.is_replaced(group) {
             return;
         }
@@ -170,7 +176,7 @@ impl Leader {
         let epochs: Vec<Epoch> = group.ledger().sealers_votes(set).rev().map(|(epoch, ..)| epoch).collect();
         let mut last = None;
         for epoch in epochs.into_iter().take_while(|epoch| *epoch > present && *epoch >= bound) {
-            if last.replace(epoch) == Some(epoch) {
+            if last.replace(epoch) == Some(epoch) || !self.past.may_begin(group.chain().rank().recovery, epoch) {
                 continue;
             }
             if let Some((votes, named)) = self.certificate(group, set, epoch, me)
@@ -253,6 +259,7 @@ impl Leader {
         let Ok(signed) = SignedBlock::sign(block, &keypair, warrant) else { return false };
         self.sealed_ms = Some(now_ms);
         effects.push(Effect::Keep(Record::Block(signed.clone())));
+        self.past.sealed(signed.block().rank());
         self.tree.insert(signed.clone());
         effects.push(Effect::Show(Event::Extended(signed.block().height, signed.id())));
         effects.push(Effect::Tell(Message::Blocks(vec![signed])));

@@ -6,6 +6,7 @@ use bft_json_crdt::identity::AuthorId;
 use side_ledger::block::{BlockId, Rank};
 
 use super::MAX_ORPHANS;
+use super::quota::crowd;
 use crate::signed::SignedBlock;
 
 #[derive(Debug, Default)]
@@ -60,13 +61,19 @@ impl Tree {
         self.ranked.range((from, Unbounded)).rev().map(|(_, id)| *id).collect()
     }
 
-    /// Keeps a block until `missing` is here. The oldest give way.
-    pub(super) fn wait(&mut self, missing: BlockId, signed: SignedBlock) {
+    /// Keeps a block until `missing` is here. Where there is no room the oldest of whoever has most gives way, strangers first.
+    pub(super) fn wait(&mut self, missing: BlockId, signed: SignedBlock, has_say: impl Fn(&AuthorId) -> bool) {
         if self.orphans.iter().any(|(_, other)| other.id() == signed.id()) {
             return;
         }
         if self.orphans.len() == MAX_ORPHANS {
-            self.orphans.pop_front();
+            let holders = self.orphans.iter().map(|(_, other)| other.signer());
+            let crowd = crowd(holders, signed.signer(), has_say);
+            let most = crowd.values().copied().max();
+            let oldest = self.orphans.iter().position(|(_, other)| crowd.get(&other.signer()).copied() == most);
+            // Nobody gives way to a stranger but strangers.
+            let Some(oldest) = oldest else { return };
+            self.orphans.remove(oldest);
         }
         self.orphans.push_back((missing, signed));
     }

@@ -6,6 +6,7 @@ mod bytes;
 mod fuzz_replay;
 mod members;
 mod newcomer;
+mod past;
 mod rules;
 mod sim;
 mod world;

@@ -16,7 +16,14 @@ use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock, Warrant};
 pub(crate) fn keypair(number: usize) -> Keypair {
     let mut founders: Vec<Keypair> = (1..5).map(|seed| Keypair::from_seed(&[seed; 32])).collect();
     founders.sort_by_key(Keypair::author);
-    founders.into_iter().nth(number).unwrap_or_else(|| Keypair::from_seed(&[number as u8 + 100; 32]))
+    founders.into_iter().nth(number).unwrap_or_else(|| {
+        // More than a byte tells apart: of those the first bytes are the number.
+        let mut seed = [(number % 156) as u8 + 100; 32];
+        if number >= 156 {
+            seed[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        }
+        Keypair::from_seed(&seed)
+    })
 }
 
 pub(crate) fn key(number: usize) -> AuthorId {

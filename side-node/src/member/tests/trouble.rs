@@ -62,7 +62,7 @@ fn a_member_that_restarts_goes_on_where_it_stopped() {
     assert!(world.agree().height > before.height);
 }
 
-/// A leader's store is set back by some blocks. It seals nothing until it has learnt from others what it sealed, then goes on.
+/// A leader's store is set back by some blocks. It seals nothing until it has learnt from others what it sealed, and then only in an epoch that the others begin.
 #[test]
 fn a_leader_that_is_restored_from_an_old_backup_never_convicts_itself() {
     let (mut world, note) = restored(true);
@@ -91,6 +91,21 @@ fn a_leader_that_is_restored_from_an_old_backup_never_convicts_itself() {
     world.way = Box::new(|_, _, _| Fate::Arrives);
     for other in 1..3 {
         world.connect(0, other);
+    }
+    world.until("it gives its word again", |world| world.member(0).sealing);
+    world.pass(5 * INTERVAL_MS);
+    assert!(world.height(0) > behind && world.height(0) == world.height(1), "it follows");
+    assert!(!world.status(0).may_seal, "somebody may hold a block of this epoch that it has forgotten");
+    assert_eq!(world.stage(1, &note), Stage::Pending);
+    // That it waits for another epoch is on disk too.
+    world.stop(0);
+    world.start(0);
+    assert!(world.member(0).sealing && !world.status(0).may_seal);
+    for other in 1..3 {
+        world.connect(0, other);
+    }
+    for other in 1..3 {
+        world.vote_leader(other, "node0");
     }
     world.until("it seals again", |world| (0..3).all(|number| world.stage(number, &note) == Stage::Sealed));
     let status = world.agree();
