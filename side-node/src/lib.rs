@@ -5,7 +5,7 @@
 //! - [`member`] — a group as this node takes part in it, as a value
 //! - [`net`] — the way to other members
 //! - [`doctor`] — what is wrong with a node, and what to do
-//! - [`api`] — the control socket, for other programs of this machine
+//! - [`api`] — the API, for other programs of this machine; [`export`] — changes as JSON lines
 //! - [`web`] — the page of a running node, on loopback
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
@@ -25,6 +25,7 @@ pub mod console;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod export;
 pub mod home;
 pub mod keys;
 pub mod member;

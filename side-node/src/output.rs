@@ -238,7 +238,10 @@ pub fn status(status: &Status) -> String {
         "members",
         if status.alone { format!("{}, nobody else so far", status.members) } else { status.members.to_string() },
     );
-    line("digest", status.digest.clone());
+    // A glance does not reckon it.
+    if !status.digest.is_empty() {
+        line("digest", status.digest.clone());
+    }
     line("heads", format!("{} ({})", status.heads_digest, status.heads.len()));
     if let Some(page) = &status.page {
         line("page", page.clone());

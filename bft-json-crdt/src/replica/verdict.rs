@@ -9,7 +9,7 @@ use crate::encoding::DecodeError;
 use crate::evidence::{EquivocationProof, Voucher};
 
 /// A change as it arrives, with the voucher that came along.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
     /// The change.
     pub change: Change,

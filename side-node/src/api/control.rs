@@ -1,27 +1,24 @@
-//! The control protocol: one JSON object a line, a request and its response, over the Unix socket in the node's folder.
+//! What a node can be asked, and the bounds of asking: the verbs behind the API's paths ([`super::routes`]) and the console's commands.
 //!
-//! ```text
-//! → {"version":1,"verb":"note","text":"hello"}
-//! ← {"ok":{…}}      or      ← {"error":{"kind":"user","message":"…","hint":"…"}}
-//! ```
-//!
-//! Several requests may follow each other on one connection. The socket has mode 0600 in a folder of mode 0700: whoever reaches it is the
-//! user that owns the key, so there is no further authentication.
+//! The API is HTTP over the Unix socket in the node's folder. The socket has mode 0600 in a folder of mode 0700: whoever reaches it is the user that
+//! owns the key, so there is no further authentication.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bft_json_crdt::replica::Incoming;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::exchange::Cursor;
 use crate::daemon::groups::GroupAction;
 use crate::error::CommandError;
 
-/// The version of this protocol.
-pub const CONTROL_VERSION: u32 = 1;
-/// Most bytes of a request line: the longest note, each character escaped in JSON, and room for the envelope.
+/// Most bytes of a request's body, but for an import: the longest note, each character escaped in JSON, and room for what is around it.
 pub const MAX_REQUEST_BYTES: usize = 6 * side_ledger::transaction::MAX_NOTE_BYTES + 4096;
-/// Most bytes of a response line that a client takes: a history of a million notes.
-pub const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+/// Most bytes of an answer that a client takes: a history of a million notes.
+pub const MAX_RESPONSE_BYTES: usize = 1 << 30;
+/// How many blocks are answered where it is not said how many.
+pub const DEFAULT_BLOCKS: u64 = 20;
 /// Most connections at once: shells and scripts of one user. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 32;
 /// How long a glance waits for something new: less than a client waits for an answer.
@@ -31,22 +28,8 @@ pub const MAX_GLANCE_WAIT: Duration = Duration::from_secs(25);
 pub const UNKNOWN_OUTCOME: &str =
     "it may have been written all the same: look at side-node history before you repeat it";
 
-/// What a client asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// [`CONTROL_VERSION`].
-    pub version: u32,
-    /// About which of the node's groups: alias, id or the beginning of that; the default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// What is asked.
-    #[serde(flatten)]
-    pub verb: Verb,
-}
-
 /// The verbs, the same ones that the console has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
     /// Write a note; answered once it is on disk, with [`crate::daemon::view::Accepted`].
     Note {
@@ -56,7 +39,6 @@ pub enum Verb {
     /// The history, or its last entries; answered with [`crate::daemon::view::History`].
     History {
         /// How many entries at most; all if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
     },
     /// Answered with [`crate::daemon::view::Status`].
@@ -100,19 +82,38 @@ pub enum Verb {
         /// The id of its change, or the beginning of it; its place in the history does as well.
         transaction: String,
         /// The height of a block that whoever checks it trusts; the genesis if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
     },
     /// The group at a glance; answered with [`crate::daemon::glance::Glance`].
     Glance {
         /// Wait until it has another revision than this, for at most [`MAX_GLANCE_WAIT`]; answer at once if absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         unlike: Option<u64>,
     },
     /// Write a copy of the node's database to a new file, for a backup; answered with null once it is written.
     Backup {
         /// The file.
         to: PathBuf,
+    },
+    /// What has happened in the group since; answered with [`crate::daemon::exchange::Events`].
+    Events {
+        /// Where the follower stands; nothing at the beginning.
+        cursor: Option<Cursor>,
+        /// At the beginning: the number of the first change that is told.
+        from: Option<u64>,
+        /// At the beginning: the height above which blocks are told.
+        height: Option<u64>,
+    },
+    /// Some of the signed changes, as lines of an export; answered with [`crate::daemon::exchange::Page`].
+    Changes {
+        /// The number of the first one.
+        from: u64,
+        /// The number of the first one that is not wanted any more.
+        until: u64,
+    },
+    /// Take in changes whose signatures were checked; answered with [`crate::daemon::exchange::Imported`] once they are on disk.
+    Import {
+        /// The changes, each after those that it names.
+        changes: Vec<Incoming>,
     },
     /// Do something about the groups that the node belongs to.
     Groups {
@@ -134,7 +135,11 @@ impl Verb {
             | Self::Blocks { .. }
             | Self::Balance
             | Self::Glance { .. }
+            | Self::Events { .. }
+            | Self::Changes { .. }
             | Self::Proof { .. } => true,
+            // Changes that are here already are not taken in twice.
+            Self::Import { .. } => false,
             Self::Note { .. } | Self::Swap { .. } | Self::Send { .. } | Self::Vote { .. } | Self::Backup { .. } => {
                 false
             }
@@ -145,7 +150,7 @@ impl Verb {
 
 /// What is voted for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "on", rename_all = "snake_case")]
+#[serde(tag = "on", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ballot {
     /// That this node seals.
     Leader {
@@ -178,16 +183,6 @@ pub enum Ballot {
     },
     /// No vote: this node asks to become a voter of an open group.
     Ask,
-}
-
-/// What comes back.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Response {
-    /// The answer to the verb.
-    Ok(serde_json::Value),
-    /// Why there is none.
-    Error(WireError),
 }
 
 /// A [`CommandError`] on its way.
@@ -231,49 +226,9 @@ impl From<WireError> for CommandError {
     }
 }
 
-/// Reads a request line.
-pub fn parse_request(line: &[u8]) -> Result<Request, CommandError> {
-    let request: Request = serde_json::from_slice(line).map_err(|e| {
-        CommandError::usage(format!("this is no control request: {e}")).hint("see the protocol in api/control.rs")
-    })?;
-    if request.version != CONTROL_VERSION {
-        return Err(CommandError::usage(format!("control protocol version {} is not spoken here", request.version))
-            .hint(format!("this node speaks version {CONTROL_VERSION}: use the side-node that runs it")));
-    }
-    Ok(request)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_keep_their_form() {
-        let line = r#"{"version":1,"verb":"note","text":"hi"}"#;
-        let request = parse_request(line.as_bytes()).unwrap();
-        assert_eq!((request.group, request.verb), (None, Verb::Note { text: "hi".into() }));
-        let verb = Verb::History { limit: Some(3) };
-        let request = Request { version: CONTROL_VERSION, group: None, verb };
-        let text = serde_json::to_string(&request).unwrap();
-        assert_eq!(text, r#"{"version":1,"verb":"history","limit":3}"#);
-        assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
-        let request = Request { group: Some("team".into()), verb: Verb::History { limit: None }, ..request };
-        let text = r#"{"version":1,"group":"team","verb":"history"}"#;
-        assert_eq!(serde_json::to_string(&request).unwrap(), text);
-        assert_eq!(parse_request(text.as_bytes()).unwrap(), request);
-    }
-
-    #[test]
-    fn other_versions_verbs_and_garbage_are_refused() {
-        for (line, part) in [
-            (r#"{"version":2,"verb":"status"}"#, "version 2"),
-            (r#"{"version":1,"verb":"dance"}"#, "no control request"),
-            ("garbage", "no control request"),
-            ("", "no control request"),
-        ] {
-            assert!(parse_request(line.as_bytes()).unwrap_err().to_string().contains(part), "{line}");
-        }
-    }
 
     #[test]
     fn errors_survive_the_way() {

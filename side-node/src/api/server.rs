@@ -5,16 +5,31 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::control::{MAX_CONNECTIONS, MAX_REQUEST_BYTES, Response, parse_request};
+use super::control::MAX_CONNECTIONS;
+use super::routes::{Api, full_router, no_such_method, nothing_here};
 use crate::daemon::Mailbox;
 use crate::error::CommandError;
 use crate::home::{NodeHome, create_private_dir_all, require_private};
+
+/// How long a connection may take to send the head of a request, the pause before it included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a request's head.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// How long those who are being answered are waited for when the node stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The listening socket. Dropping it removes the file.
 #[derive(Debug)]
@@ -40,42 +55,41 @@ impl ControlServer {
         Ok(Self { listener, path })
     }
 
-    /// Serves until `stop`.
+    /// Serves until `stop`, and then for a moment whoever is being answered.
     pub async fn serve(self, mailbox: Mailbox, stop: CancellationToken) {
+        let router = full_router(Api::new(mailbox)).fallback(nothing_here).method_not_allowed_fallback(no_such_method);
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 slot = slots.clone().acquire_owned() => {
-                    let Ok(slot) = slot else { return };
+                    let Ok(slot) = slot else { break };
                     tokio::select! {
                         accepted = self.listener.accept() => accepted.map(|(stream, _)| (stream, slot)),
-                        () = stop.cancelled() => return,
+                        () = stop.cancelled() => break,
                     }
                 }
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
             };
             match accepted {
                 Ok((stream, slot)) => {
-                    let (mailbox, stop) = (mailbox.clone(), stop.clone());
-                    tokio::spawn(async move {
+                    let (router, stop) = (router.clone(), stop.clone());
+                    connections.spawn(async move {
                         let _slot = slot;
-                        tokio::select! {
-                            ended = converse(stream, mailbox) => {
-                                if let Err(error) = ended {
-                                    tracing::debug!(%error, "a control connection broke");
-                                }
-                            }
-                            () = stop.cancelled() => {}
-                        }
+                        connection(stream, router, stop).await;
                     });
                 }
                 Err(error) => {
                     // Too many open files, say. Whoever waits in the queue is served when it is over.
                     tracing::warn!(%error, "cannot accept a control connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        // Whoever comes now finds that the node does not run.
+        drop(self);
+        connections.close();
+        let _ = tokio::time::timeout(GRACE, connections.wait()).await;
     }
 }
 
@@ -97,35 +111,19 @@ fn private_folder(folder: &Path) -> Result<(), CommandError> {
     require_private(folder)
 }
 
-async fn converse(stream: UnixStream, mailbox: Mailbox) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::new(reader);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = (&mut reader).take(MAX_REQUEST_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
-        if read == 0 {
-            return Ok(());
+async fn connection(stream: UnixStream, router: Router, stop: CancellationToken) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
-        let too_long = line.len() > MAX_REQUEST_BYTES;
-        let answer = if too_long {
-            Err(CommandError::usage(format!("a request has at most {MAX_REQUEST_BYTES} bytes")))
-        } else {
-            match parse_request(&line) {
-                Ok(request) => mailbox.ask_in(request.group.as_deref(), request.verb).await,
-                Err(error) => Err(error),
-            }
-        };
-        let response = match answer {
-            Ok(value) => Response::Ok(value),
-            Err(error) => Response::Error(error.into()),
-        };
-        let mut bytes = serde_json::to_vec(&response)?;
-        bytes.push(b'\n');
-        writer.write_all(&bytes).await?;
-        writer.flush().await?;
-        if too_long {
-            return Ok(());
-        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a control connection broke");
     }
 }

@@ -141,6 +141,12 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Print the group at a glance: status, last blocks, swaps
     Glance(commands::glance::GlanceArgs),
+    /// Print what happens in the group as it happens
+    Follow(commands::follow::FollowArgs),
+    /// Write the group's signed changes to a file, as JSON lines
+    Export(commands::export::ExportArgs),
+    /// Take in the changes of such a file
+    Import(commands::import::ImportArgs),
     /// Print who has written to the group
     Peers(commands::peers::PeersArgs),
     /// Print a proof of what became of a transaction
@@ -201,6 +207,9 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::History(args) => commands::history::run(&cli.globals, args),
         Command::Status(args) => commands::status::run(&cli.globals, args),
         Command::Glance(args) => commands::glance::run(&cli.globals, args),
+        Command::Follow(args) => commands::follow::run(&cli.globals, args),
+        Command::Export(args) => commands::export::run(&cli.globals, args),
+        Command::Import(args) => commands::import::run(&cli.globals, args),
         Command::Peers(args) => commands::peers::run(&cli.globals, args),
         Command::Proof(args) => commands::proof::run(&cli.globals, args),
         Command::Verify(args) => commands::verify::run(&cli.globals, args),

@@ -160,13 +160,15 @@ pub enum Told {
         version: u32,
         /// The group's id.
         group: String,
-        /// Its changes at that time.
+        /// The number of the first change that is told.
         changes: u64,
-        /// Its height at that time.
+        /// The height above which blocks are told.
         height: u64,
     },
     /// A transaction is on this node's disk and in the history.
     Entry {
+        /// The number of its change, from 0, in the order in which this node took them in: one more than the last one's is where to go on later.
+        number: u64,
         /// It, and where it stands.
         line: Box<Line>,
     },
@@ -190,9 +192,14 @@ pub enum Told {
         /// See [`Glance::revision`].
         revision: u64,
     },
-    /// The follower was too slow; so many events were left out. Look at the history anew.
+    /// The node took changes out of the group again, so that the others have new numbers, and so many were not told. Look at the history anew.
     Missed {
         /// How many.
         events: u64,
+    },
+    /// The last one: the node stops, or does not run the group any more.
+    End {
+        /// Why.
+        reason: String,
     },
 }

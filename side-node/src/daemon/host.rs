@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use side_ledger::GroupId;
 use side_ledger::invitation::Checkpoint;
+use side_ledger::{Genesis, GroupId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -224,6 +224,30 @@ impl Host {
         match self.places().get(group) {
             Some(Place::Begun(begun)) => Ok(begun.revision.subscribe()),
             other => Err(not_running(other)),
+        }
+    }
+
+    /// What a group of the node is founded on.
+    pub(super) fn genesis(&self, group: &GroupId) -> Result<Genesis, CommandError> {
+        let memberships = self.folder.memberships();
+        let membership = memberships.get(group).ok_or_else(|| not_running(None))?;
+        Ok(membership.invitation.genesis().clone())
+    }
+
+    /// Waits until a group does not run any more.
+    pub(super) async fn gone(&self, group: &GroupId) -> CommandError {
+        let (stop, mut outcome) = match self.places().get(group) {
+            Some(Place::Begun(begun)) => (begun.stop.clone(), begun.outcome.clone()),
+            other => return not_running(other),
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = outcome.wait_for(Option::is_some) => {}
+        }
+        match outcome.borrow().as_ref() {
+            Some(Err(error)) => error.clone(),
+            _ if self.stop.is_cancelled() => CommandError::remote("the node is stopping"),
+            _ => CommandError::remote("the node does not run this group any more"),
         }
     }
 

@@ -18,9 +18,11 @@
 mod audit;
 mod direct;
 pub mod disk;
+pub mod exchange;
 pub mod glance;
 pub mod groups;
 mod host;
+pub mod import;
 pub mod invited;
 pub mod membership;
 pub mod offline;
@@ -35,7 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use side_ledger::GroupId;
+use side_ledger::{Genesis, GroupId};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -154,7 +156,7 @@ impl Mailbox {
         self.group
     }
 
-    async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {
+    pub(crate) async fn typed<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, CommandError> {
         let value = self.ask(verb).await?;
         serde_json::from_value(value).map_err(|e| CommandError::bug(format!("an answer has another form: {e}")))
     }
@@ -223,6 +225,16 @@ impl Mailbox {
     /// not run; it counts on where its task ends, so ask for a new one where the group has begun anew.
     pub fn revisions(&self) -> Result<watch::Receiver<u64>, CommandError> {
         self.host.revisions(&self.group)
+    }
+
+    /// What the group is founded on.
+    pub fn genesis(&self) -> Result<Genesis, CommandError> {
+        self.host.genesis(&self.group)
+    }
+
+    /// Waits until the group does not run any more, and says why.
+    pub async fn gone(&self) -> CommandError {
+        self.host.gone(&self.group).await
     }
 
     /// Something that belongs to no group alone, such as a swap, has changed what a glance shows.

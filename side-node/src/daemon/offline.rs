@@ -6,8 +6,10 @@ use side_ledger::Name;
 use side_store::Store as _;
 
 use super::disk::{self, Opened};
+use super::exchange::ImportReport;
 use super::glance::Glance;
 use super::groups::{Folder, GroupAction, GroupBrief};
+use super::import::Importer;
 use super::roll::Mark;
 use super::view::Accepted;
 use crate::api::control::Verb;
@@ -15,6 +17,7 @@ use crate::btc::swaps;
 use crate::btc::swaps::glance::MAX_SWAP_ENTRIES;
 use crate::clock;
 use crate::error::CommandError;
+use crate::export::Header;
 use crate::home::{NodeHome, Root};
 use crate::keys;
 use crate::member::{Around, Member, store_error};
@@ -78,6 +81,72 @@ pub(super) fn complete_glance(
     to_json(&glance)
 }
 
+/// Hands the lines of an export to `put`. Takes the folder's lock meanwhile.
+pub fn export<E: From<CommandError>>(
+    root: &Root,
+    home: &NodeHome,
+    group: Option<&str>,
+    mut put: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let (member, opened) = open_group(root, home, group)?;
+    let mut page = member.changes(0, u64::MAX);
+    put(&Header::new(member.genesis(), page.total).line())?;
+    loop {
+        page.lines.iter().try_for_each(|line| put(line))?;
+        if page.next >= page.total {
+            break;
+        }
+        page = member.changes(page.next, u64::MAX);
+    }
+    Ok(close(opened)?)
+}
+
+/// Takes in the lines of an export that `next` gives, without their ends and with whether they had one. Takes the folder's lock meanwhile.
+pub fn import(
+    root: &Root,
+    home: &NodeHome,
+    group: Option<&str>,
+    mut next: impl FnMut() -> Result<Option<(Vec<u8>, bool)>, CommandError>,
+) -> Result<ImportReport, CommandError> {
+    let (mut member, mut opened) = open_group(root, home, group)?;
+    let mut importer = Importer::new(member.genesis().clone());
+    let (mut cut, mut last) = (false, false);
+    while !last && !importer.is_over() {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while !Importer::is_enough(lines.len(), bytes) && !last {
+            match next()? {
+                Some((line, ended)) => {
+                    bytes += line.len();
+                    cut |= !ended;
+                    lines.push(line);
+                }
+                None => last = true,
+            }
+        }
+        let changes = importer.read(lines);
+        let imported = member.import(changes, clock::now_ms());
+        opened.store.commit(&member.take_staged()).map_err(store_error)?;
+        member.durable();
+        importer.took(imported);
+    }
+    close(opened)?;
+    Ok(importer.end(cut))
+}
+
+fn open_group(root: &Root, home: &NodeHome, group: Option<&str>) -> Result<(Member, Opened), CommandError> {
+    let mut opened = disk::open(root, home, false, None)?;
+    let membership = opened.folder.memberships().choose(group)?.clone();
+    let member = opened.member(&membership)?;
+    Ok((member, opened))
+}
+
+fn close(opened: Opened) -> Result<(), CommandError> {
+    let Opened { store, lock, .. } = opened;
+    store.close().map_err(store_error)?;
+    drop(lock);
+    Ok(())
+}
+
 /// Does something about a stopped node's groups.
 fn act(root: &Root, home: &NodeHome, action: &GroupAction) -> Result<serde_json::Value, CommandError> {
     if let GroupAction::Invite(options) = action
@@ -122,12 +191,15 @@ pub(super) fn read(member: &mut Member, verb: &Verb, around: Around<'_>) -> Resu
             glance.swaps = swaps::glance::offers(&glance.status.group, &member.last_swaps(MAX_SWAP_ENTRIES));
             to_json(&glance)
         }
+        Verb::Events { cursor, from, height } => to_json(&member.events(cursor.clone(), *from, *height, &around)),
+        Verb::Changes { from, until } => to_json(&member.changes(*from, *until)),
         Verb::Proof { transaction, from } => to_json(&member.prove(transaction, *from)?),
         Verb::Note { .. }
         | Verb::Swap { .. }
         | Verb::Send { .. }
         | Verb::Vote { .. }
         | Verb::Backup { .. }
+        | Verb::Import { .. }
         | Verb::Groups { .. } => Err(CommandError::bug("a verb came to a group that does not only ask it")),
     }
 }

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::audit;
 use super::direct::DirectWay;
 use super::disk::Disk;
+use super::exchange::Imported;
 use super::groups::Folder;
 use super::membership::Membership;
-use super::offline::{accepted, local_names};
+use super::offline::{accepted, local_names, to_json};
 use super::view::RelayStatus;
 use super::{Announcement, Ask};
 use crate::api::control::Verb;
@@ -55,6 +56,7 @@ struct Round {
 enum Owed {
     Accepted(Position),
     Ask(Verb),
+    Imported(Imported),
     Refused(CommandError),
 }
 
@@ -236,6 +238,9 @@ impl Task {
     fn take(&mut self, input: Input, round: &mut Round) {
         let now_ms = self.clock.now_ms();
         match input {
+            Input::Ask(Ask { verb: Verb::Import { changes }, reply }) => {
+                round.replies.push((reply, Owed::Imported(self.member.import(changes, now_ms))));
+            }
             Input::Ask(Ask { verb, reply }) => {
                 let owed = match self.member.say(&verb, &self.local, now_ms) {
                     None => Owed::Ask(verb),
@@ -301,6 +306,7 @@ impl Task {
                 Owed::Refused(error) => Err(error),
                 Owed::Accepted(position) => accepted(&self.member, &position, true),
                 Owed::Ask(verb) => self.answer(&verb),
+                Owed::Imported(imported) => to_json(&imported),
             };
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(answer);

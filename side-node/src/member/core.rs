@@ -244,6 +244,13 @@ impl Core {
         self.stage_merged(merged)
     }
 
+    /// Takes in changes whose signatures were checked, and says of each what came of it.
+    pub(super) fn import(&mut self, batch: Vec<Incoming>) -> (Digested, Vec<(ChangeId, Taken)>) {
+        let merged = self.group.apply_batch(batch);
+        let taken = merged.taken.clone();
+        (self.stage_merged(merged), taken)
+    }
+
     /// Takes in a proof from a peer.
     pub(super) fn apply_proof(&mut self, proof: EquivocationProof) -> Digested {
         match self.group.apply_proof(proof) {

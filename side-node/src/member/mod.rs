@@ -15,7 +15,7 @@
 //! - `prove`: proofs for whoever has no node
 //! - `say`: what people have it write
 //! - `watch`: what becomes of its own transactions
-//! - `show`, `roll`, `glance`: what it tells about itself
+//! - `show`, `roll`, `glance`, `follow`: what it tells about itself
 //!
 //! Rules:
 //! - No clock, socket, file or task: the time comes in as an argument, and whoever holds a member does the rest. A simulation drives it as the daemon does.
@@ -27,6 +27,7 @@
 mod blocks;
 mod core;
 mod duties;
+mod follow;
 mod glance;
 mod learn;
 mod link;

@@ -33,6 +33,9 @@ impl Member {
             | Verb::Checkpoint
             | Verb::Glance { .. }
             | Verb::Backup { .. }
+            | Verb::Events { .. }
+            | Verb::Changes { .. }
+            | Verb::Import { .. }
             | Verb::Groups { .. } => return None,
         };
         let written = transaction.and_then(|transaction| self.core.write(transaction, now_ms));

@@ -35,6 +35,7 @@ use axum::middleware;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::api;
 use crate::daemon::Mailbox;
 
 /// What the handlers share.
@@ -60,9 +61,10 @@ fn router(web: Arc<Web>) -> Router {
         .merge(assets::routes())
         .merge(health::routes())
         .merge(metrics::routes())
+        .with_state(web.clone())
+        .merge(api::routes::read_router(api::routes::Api::new(web.mailbox.clone())))
         .fallback(pages::nothing_there)
         .layer(middleware::from_fn(guard::guard))
-        .with_state(web)
 }
 
 /// Serves until `stop`, then lets open requests end.

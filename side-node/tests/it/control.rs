@@ -1,6 +1,6 @@
 //! One process a folder, the control socket, and working on a node that is stopped.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
@@ -67,18 +67,36 @@ async fn the_control_socket_answers_nonsense_with_errors() {
     let daemon = test.start("node1", NOWHERE).await;
     let path = test.root.node("node1").control_socket();
     let talk = move || {
-        let stream = UnixStream::connect(path).unwrap();
-        let mut answers = BufReader::new(&stream).lines();
-        let mut send = |bytes: &[u8]| {
-            (&mut &stream).write_all(bytes).unwrap();
-            serde_json::from_str::<serde_json::Value>(&answers.next().unwrap().unwrap()).unwrap()
+        let ask = |head: &str, body: &[u8]| {
+            let stream = UnixStream::connect(&path).unwrap();
+            let length = body.len();
+            // Whoever is refused before the end of its request may find the connection closed.
+            let _ =
+                write!(&stream, "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            let _ = (&stream).write_all(body);
+            let mut answer = String::new();
+            let _ = (&stream).read_to_string(&mut answer);
+            answer
         };
-        assert!(send(b"nonsense\n")["error"]["message"].as_str().unwrap().contains("no control request"));
-        assert!(send(b"{\"version\":1,\"verb\":\"note\",\"text\":\"\"}\n")["error"]["message"].is_string());
-        assert!(send(b"{\"version\":1,\"verb\":\"status\"}\n")["ok"]["node"] == "node1");
+        let refused = |answer: &str, status: u16, words: &str| {
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+            assert!(body["error"]["message"].as_str().unwrap().contains(words), "{body}");
+        };
+        refused(&ask("GET /", b""), 404, "nothing is at /");
+        refused(&ask("GET /v1/groups/-/dance", b""), 404, "nothing is at");
+        refused(&ask("PUT /v1/groups/-/notes", b""), 405, "PUT");
+        refused(&ask("GET /v1/groups/-/history?limit=all", b""), 400, "limit=all");
+        refused(&ask("GET /v1/groups/nowhere/status", b""), 422, "nowhere");
+        refused(&ask("POST /v1/groups/-/notes", b"nonsense"), 400, "does not read");
+        refused(&ask("POST /v1/groups/-/notes", b"{\"text\":\"x\",\"more\":1}"), 400, "more");
+        refused(&ask("POST /v1/groups/-/notes", b"{\"text\":\"\"}"), 422, "");
         let long = vec![b'x'; MAX_REQUEST_BYTES + 1];
-        assert!(send(&long)["error"]["message"].as_str().unwrap().contains("at most"));
-        assert!(answers.next().is_none_or(|line| line.is_err()), "the connection ends after a request without an end");
+        refused(&ask("POST /v1/groups/-/notes", &long), 400, "bytes");
+        let long = format!("GET /{}", "x".repeat(100_000));
+        assert!(ask(&long, b"").starts_with("HTTP/1.1 4"), "a head without end");
+        assert!(ask("GET /v1/groups/-/status", b"").contains("\"node\":\"node1\""));
+        assert!(ask("GET /v1/openapi.json", b"").contains("\"openapi\": \"3.1.0\""));
     };
     tokio::task::spawn_blocking(talk).await.unwrap();
     daemon.stop().await.unwrap();

@@ -1,9 +1,11 @@
 //! The node from outside: folders, the running daemon, its control socket, and several of them around a relay, all in one process.
 
+mod api;
 mod backup;
 mod commands;
 mod control;
 mod doctor;
+mod exchange;
 mod faults;
 mod glance;
 mod groups;
@@ -11,6 +13,7 @@ mod init;
 mod keys;
 mod newcomer;
 mod restored;
+mod schema;
 mod seal;
 mod support;
 mod sync;

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(ids, [open.as_str(), &old.id().to_string(), &mine.id().to_string()]);
         let swap = &shown[2];
         assert_eq!((swap.stage.as_str(), swap.done, swap.waits_for_you), ("offered", false, false));
-        assert_eq!(swap.summary, "you pay sammy 50,000 sats on regtest");
+        assert_eq!(swap.summary, "you pay sammy 50,000 sats (0.00050000 BTC) on regtest");
         assert!(swap.next_step.starts_with("offered, waiting for the other side to accept"), "{}", swap.next_step);
         assert!(!serde_json::to_string(&shown).unwrap().contains(&hex::encode([9; 32])));
     }

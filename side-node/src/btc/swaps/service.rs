@@ -123,6 +123,10 @@ impl Service {
     }
 
     fn say(&self, words: String) {
+        // What a glance shows of swaps has probably changed.
+        if let GroupLink::Running(mailbox) = &self.link {
+            mailbox.stir();
+        }
         // Nobody may be listening.
         let _ = self.announcements.send(Announcement::Notice(words));
     }

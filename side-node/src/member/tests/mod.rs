@@ -1,5 +1,6 @@
 //! Members in one process, whose messages are handed over by hand, on a clock that the test moves.
 
+mod follow;
 mod glance;
 mod hostile;
 mod sealing;
