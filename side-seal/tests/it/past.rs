@@ -66,8 +66,8 @@ fn a_restored_sealer_seals_in_no_epoch_in_which_it_may_have_sealed() {
     members[0] = again;
 
     // The others let it go on in another epoch, in which it has sealed nothing.
-    for other in 1..4 {
-        members[other].vote(0);
+    for other in &mut members[1..] {
+        other.vote(0);
     }
     share(&mut members);
     let effects = members[0].tick(9_000);
