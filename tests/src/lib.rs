@@ -10,6 +10,7 @@
 //! - [`swaps`] — two nodes that swap
 //! - [`pty`] — a person at a terminal
 //! - [`browser`] — a real browser, for the page
+//! - [`docs`] — a person who follows a page of the documentation
 //! - [`bare`] — simplex by itself, for the benchmarks
 //! - [`measure`] — clocks and tables for the benchmarks
 //!
@@ -20,6 +21,7 @@ pub mod bare;
 pub mod browser;
 pub mod chain;
 pub mod coins;
+pub mod docs;
 pub mod measure;
 pub mod mesh;
 #[cfg(test)]
