@@ -30,6 +30,9 @@ pages! {
     joining_and_catching_up: "docs/guide/catch-up.md",
     direct_connections: "docs/guide/direct-connections.md",
     watcher: "docs/guide/watcher.md",
+    page_of_a_node: "docs/guide/page.md",
+    trouble: "docs/guide/trouble.md",
+    embedding: "docs/guide/embedding.md",
 }
 
 /// Folders without pages for readers.
