@@ -1,5 +1,6 @@
 //! Blocks on which four sealers agree, with real processes and no relay.
 
+mod beside;
 mod quorum;
 mod restored;
 mod support;
