@@ -9,8 +9,8 @@
 //!                                                                                                    └ metrics  for scrapers
 //! ```
 //! Rules:
-//! - Everything that members write is a stranger's text: [`view`] puts it in through maud, which escapes it, and cuts it to a length.
-//! - What a client may take in connections, followers, bytes and time is a named constant of [`server`], [`guard`] and [`events`].
+//! - Everything that members write is a stranger's text: `view` puts it in through maud, which escapes it, and cuts it to a length.
+//! - What a client may take in connections, followers, bytes and time is a named constant of `server`, `guard` and `events`.
 //! - Nothing here keeps a change of a group waiting: a slow reader gets the latest picture, not all of them.
 
 mod assets;
