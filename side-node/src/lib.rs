@@ -7,6 +7,7 @@
 //! - [`doctor`] — what is wrong with a node, and what to do
 //! - [`api`] — the API, for other programs of this machine; [`export`] — changes as JSON lines
 //! - [`web`] — the page of a running node, on loopback
+//! - [`tui`] — a group at a glance on a terminal
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
@@ -37,4 +38,5 @@ pub mod registry;
 pub mod sealer;
 pub mod secrets;
 pub mod terminal;
+pub mod tui;
 pub mod web;

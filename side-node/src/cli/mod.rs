@@ -24,6 +24,7 @@ From another shell, while the node runs:
   side-node note node1 \"hello\"
   side-node history node1 --json
   side-node status node1
+  side-node tui node1                  the same, live
 
 Bitcoin (see side-node btc --help):
   side-node btc address node1          where to send coins
@@ -163,6 +164,8 @@ pub enum Command {
     BtcHtlc(commands::btc_htlc::BtcHtlcArgs),
     /// Show an atomic swap between two chains
     BtcSwap(commands::btc_swap::BtcSwapArgs),
+    /// Show a running node on this terminal: status, graph, blocks, balances, peers, swaps
+    Tui(commands::tui::TuiArgs),
     /// Print a node's settings and where each comes from
     Config(commands::config::ConfigArgs),
     /// Look for the likeliest troubles and say what to do; changes nothing
@@ -218,6 +221,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Htlc(args) => commands::htlc::run(&cli.globals, args),
         Command::BtcHtlc(args) => commands::btc_htlc::run(&cli.globals, args),
         Command::BtcSwap(args) => commands::btc_swap::run(&cli.globals, args),
+        Command::Tui(args) => commands::tui::run(&cli.globals, args),
         Command::Config(args) => commands::config::run(&cli.globals, args),
         // What it finds is a result, not an error, and shows in the exit code all the same.
         Command::Doctor(args) => return commands::doctor::run(&cli.globals, args),

@@ -28,6 +28,7 @@ pub mod restore;
 pub mod run;
 pub mod send;
 pub mod status;
+pub mod tui;
 pub mod verify;
 pub mod vote;
 
