@@ -15,7 +15,7 @@ use crate::daemon::membership::MAX_GROUPS;
 
 /// The version of the list that this build writes and reads.
 const VERSION: u32 = 1;
-/// Most bytes of a list: [`MAX_ITEMS`] lines.
+/// Most bytes of a list: a line for each of the files that there may be.
 pub const MAX_LIST_BYTES: u32 = 64 << 10;
 /// Most files: the fixed ones, a wallet for each network and devnet, and one a group.
 const MAX_ITEMS: usize = 2 * MAX_GROUPS + 64;

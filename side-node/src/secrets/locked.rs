@@ -12,7 +12,7 @@
 //! - The box is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under the key that argon2id makes of the passphrase. Every line above it is authenticated with
 //!   it: who changes one gets an error, not another key.
 //! - There is one spelling of a file; what is read is written again and compared.
-//! - The secret is padded to [`PAD`] bytes, so that a file's length tells nothing of it.
+//! - The secret is padded to a multiple of 256 bytes, so that a file's length tells nothing of it.
 
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
