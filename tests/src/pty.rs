@@ -110,6 +110,47 @@ impl Terminal {
         }
     }
 
+    /// Waits at most [`PATIENCE`] until `word` was shown after what was expected before, wherever on the screen: a program that draws ends no line.
+    ///
+    /// # Panics
+    /// With everything that was shown, if `word` does not come.
+    pub fn see(&mut self, word: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut shown = self.screen.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let fresh = &shown.bytes[self.seen..];
+            if let Some(at) = fresh.windows(word.len()).position(|window| window == word.as_bytes()) {
+                self.seen += at + word.len();
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || shown.closed {
+                panic!(
+                    "waited for {word:?}; the terminal was told:\n{}",
+                    String::from_utf8_lossy(&shown.bytes).escape_debug()
+                );
+            }
+            shown = self.screen.changed.wait_timeout(shown, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Gives the terminal another size.
+    ///
+    /// # Panics
+    /// If the system does not.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        self.master.as_ref().expect("the terminal is open").resize(size).expect("a terminal takes a size");
+    }
+
+    /// The program's process.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn pid(&self) -> i32 {
+        self.child.process_id().and_then(|pid| i32::try_from(pid).ok()).expect("a process has a number")
+    }
+
     /// Everything shown so far.
     pub fn shown(&self) -> String {
         let shown = self.screen.shown.lock().unwrap_or_else(PoisonError::into_inner);
