@@ -11,13 +11,16 @@ use bft_json_crdt::identity::{AuthorId, IdentityError};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::block::{BlockId, Height};
 use crate::names::{Name, NameError};
 use crate::transaction::MAX_NOTE_BYTES;
 
 /// Domain of a group's id.
 pub const GENESIS_DOMAIN: &str = "side/1/genesis";
-/// The version of the genesis format that this build reads and writes.
+/// The version of the genesis format of a group that begins with nothing before it.
 pub const GENESIS_VERSION: u64 = 1;
+/// The version of the genesis format of a group that goes on from another one. A build that does not know it refuses the group.
+pub const ORIGIN_VERSION: u64 = 2;
 /// Most founders: they are the first voters, and votes of more no longer fit a block.
 pub const MAX_FOUNDERS: usize = 256;
 /// Most keys with an allocation, so that a genesis stays a message, not a download.
@@ -31,7 +34,7 @@ pub const MAX_INTERVAL_MS: u64 = 86_400_000;
 /// Most changes that one block may seal.
 pub const MAX_BLOCK_CHANGES: u64 = 1_000_000;
 /// Most bytes of a genesis: the sum of what its bounds allow.
-pub const MAX_GENESIS_BYTES: usize = 256 + 32 * MAX_FOUNDERS + 42 * MAX_ALLOCATIONS;
+pub const MAX_GENESIS_BYTES: usize = 384 + 32 * MAX_FOUNDERS + 42 * MAX_ALLOCATIONS;
 
 /// A group's id: the hash of its genesis.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +144,20 @@ pub struct GroupSpec {
     pub limits: Limits,
 }
 
+/// Where a group goes on from: the last block of another one. It says so, and proves nothing: whoever holds the other group compares the allocation with the accounts after
+/// that block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The other group.
+    pub group: GroupId,
+    /// The height of its last block, at least 1, at most [`MAX_SAFE`].
+    pub height: Height,
+    /// That block.
+    pub block: BlockId,
+    /// The state after it.
+    pub state_root: [u8; 32],
+}
+
 /// Why something is not a genesis.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GenesisError {
@@ -182,32 +199,41 @@ pub enum GenesisError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Genesis {
     spec: GroupSpec,
+    origin: Option<Origin>,
     bytes: Vec<u8>,
     id: GroupId,
 }
 
 impl Genesis {
     /// Checks `spec` (and sorts its founders).
-    pub fn new(mut spec: GroupSpec) -> Result<Self, GenesisError> {
+    pub fn new(spec: GroupSpec) -> Result<Self, GenesisError> {
+        Self::with_origin(spec, None)
+    }
+
+    /// The same for a group that goes on from another one, if it does.
+    pub fn with_origin(mut spec: GroupSpec, origin: Option<Origin>) -> Result<Self, GenesisError> {
         spec.founders.sort_unstable();
         check(&spec)?;
-        let bytes = encode(&spec);
+        check_origin(origin.as_ref())?;
+        let bytes = encode(&spec, origin.as_ref());
         debug_assert!(bytes.len() <= MAX_GENESIS_BYTES);
         let id = GroupId(hash(GENESIS_DOMAIN, &bytes));
-        Ok(Self { spec, bytes, id })
+        Ok(Self { spec, origin, bytes, id })
     }
 
     /// Reads bytes that hold a genesis and nothing else. There is one encoding; every other is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
         let mut reader = Reader::new(bytes);
         let version = reader.varint()?;
-        if version != GENESIS_VERSION {
+        if version != GENESIS_VERSION && version != ORIGIN_VERSION {
             return Err(GenesisError::Version(version));
         }
         let spec = read(&mut reader)?;
+        let origin = (version == ORIGIN_VERSION).then(|| read_origin(&mut reader)).transpose()?;
         reader.finish()?;
         check(&spec)?;
-        Ok(Self { id: GroupId(hash(GENESIS_DOMAIN, bytes)), bytes: bytes.to_vec(), spec })
+        check_origin(origin.as_ref())?;
+        Ok(Self { id: GroupId(hash(GENESIS_DOMAIN, bytes)), bytes: bytes.to_vec(), spec, origin })
     }
 
     /// The one encoding.
@@ -228,6 +254,11 @@ impl Genesis {
     /// Its parts. Founders ascend.
     pub fn spec(&self) -> &GroupSpec {
         &self.spec
+    }
+
+    /// The group that this one goes on from, if there is one.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// Whether `key` is a founder's.
@@ -281,9 +312,18 @@ fn check(spec: &GroupSpec) -> Result<(), GenesisError> {
     Ok(())
 }
 
-fn encode(spec: &GroupSpec) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128 + 32 * spec.founders.len() + 42 * spec.allocation.len());
-    out.put_varint(GENESIS_VERSION);
+fn check_origin(origin: Option<&Origin>) -> Result<(), GenesisError> {
+    match origin {
+        Some(origin) if origin.height.0 == 0 || origin.height.0 > MAX_SAFE => {
+            Err(GenesisError::Range("the height that the group goes on from"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn encode(spec: &GroupSpec, origin: Option<&Origin>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + 32 * spec.founders.len() + 42 * spec.allocation.len());
+    out.put_varint(if origin.is_some() { ORIGIN_VERSION } else { GENESIS_VERSION });
     out.put_blob(spec.name.as_str().as_bytes());
     out.put_varint(spec.created_ms);
     out.put(&spec.nonce);
@@ -313,7 +353,22 @@ fn encode(spec: &GroupSpec) -> Vec<u8> {
     }
     out.put_varint(spec.limits.note_bytes);
     out.put_varint(spec.limits.block_changes);
+    if let Some(origin) = origin {
+        out.put(&origin.group.0);
+        out.put_varint(origin.height.0);
+        out.put(&origin.block.0);
+        out.put(&origin.state_root);
+    }
     out
+}
+
+fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, GenesisError> {
+    Ok(Origin {
+        group: GroupId(reader.array()?),
+        height: Height(reader.varint()?),
+        block: BlockId(reader.array()?),
+        state_root: reader.array()?,
+    })
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<GroupSpec, GenesisError> {
@@ -406,6 +461,55 @@ mod tests {
         assert_eq!(genesis.id().to_string(), lines.next().unwrap());
     }
 
+    fn origin() -> Origin {
+        Origin { group: GroupId([5; 32]), height: Height(300), block: BlockId([6; 32]), state_root: [7; 32] }
+    }
+
+    #[test]
+    fn a_group_that_goes_on_from_another_one_says_from_which_and_from_where() {
+        let golden = Genesis::with_origin(
+            GroupSpec {
+                founders: vec![key(1)],
+                allocation: [(key(1), 300)].into(),
+                admission: Admission::Open,
+                sealing: Sealing::Leader { interval_ms: 1000 },
+                ..spec()
+            },
+            Some(origin()),
+        )
+        .unwrap();
+        let mut lines = include_str!("../tests/golden/genesis-origin.hex").lines();
+        assert_eq!(hex::encode(golden.bytes()), lines.next().unwrap());
+        assert_eq!(golden.id().to_string(), lines.next().unwrap());
+
+        let genesis = Genesis::with_origin(spec(), Some(origin())).unwrap();
+        let read = Genesis::decode(genesis.bytes()).unwrap();
+        assert_eq!((read.origin(), read.id()), (Some(&origin()), genesis.id()));
+        let without = Genesis::new(spec()).unwrap();
+        assert_eq!((without.origin(), without.bytes()[0]), (None, 1));
+        let others = [
+            Origin { group: GroupId([4; 32]), ..origin() },
+            Origin { height: Height(301), ..origin() },
+            Origin { block: BlockId([4; 32]), ..origin() },
+            Origin { state_root: [4; 32], ..origin() },
+        ];
+        for other in others {
+            let other = Genesis::with_origin(spec(), Some(other)).unwrap();
+            assert!(other.id() != genesis.id() && other.id() != without.id());
+        }
+        for height in [0, MAX_SAFE + 1] {
+            let wrong = Genesis::with_origin(spec(), Some(Origin { height: Height(height), ..origin() }));
+            assert_eq!(wrong, Err(GenesisError::Range("the height that the group goes on from")));
+        }
+        for cut in 0..genesis.bytes().len() {
+            assert!(Genesis::decode(&genesis.bytes()[..cut]).is_err(), "a prefix of {cut} bytes passed");
+        }
+        // The one version for the other's bytes.
+        let (mut longer, mut shorter) = (without.bytes().to_vec(), genesis.bytes().to_vec());
+        (longer[0], shorter[0]) = (2, 1);
+        assert!(Genesis::decode(&longer).is_err() && Genesis::decode(&shorter).is_err());
+    }
+
     #[test]
     fn every_part_changes_the_id() {
         let base = Genesis::new(spec()).unwrap().id();
@@ -453,8 +557,8 @@ mod tests {
         longer.push(0);
         assert_eq!(Genesis::decode(&longer), Err(DecodeError::Trailing.into()));
         let mut newer = good.to_vec();
-        newer[0] = 2;
-        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(2)));
+        newer[0] = 3;
+        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(3)));
         // Founders in another order: swap the first two keys.
         let founders = 1 + 1 + 7 + 6 + 32 + 1;
         let mut swapped = good.to_vec();
@@ -472,7 +576,8 @@ mod tests {
                 bytes[at] ^= flip;
                 if let Ok(other) = Genesis::decode(&bytes) {
                     assert_ne!(other.id(), genesis.id());
-                    assert_eq!(Genesis::new(other.spec().clone()).unwrap().bytes(), bytes, "a second encoding passed");
+                    let again = Genesis::with_origin(other.spec().clone(), other.origin().copied()).unwrap();
+                    assert_eq!(again.bytes(), bytes, "a second encoding passed");
                 }
             }
         }

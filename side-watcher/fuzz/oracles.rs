@@ -17,7 +17,8 @@ pub(crate) fn genesis(data: &[u8]) -> bool {
     let Ok(genesis) = Genesis::decode(data) else { return false };
     assert!(data.len() <= MAX_GENESIS_BYTES);
     assert_eq!(genesis.bytes(), data);
-    let again = Genesis::new(genesis.spec().clone()).expect("the parts of a genesis make a genesis");
+    let again = Genesis::with_origin(genesis.spec().clone(), genesis.origin().copied());
+    let again = again.expect("the parts of a genesis make a genesis");
     assert_eq!(again.bytes(), data);
     assert_eq!(again.id(), genesis.id());
     true

@@ -3,6 +3,7 @@
 //! Here is what it does to the node's folder and to the root's registry. The running node does it when it is asked, and begins or ends the group's work
 //! at once; a command does it to the folder of a stopped node. Either holds the folder's lock.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bft_json_crdt::identity::AuthorId;
@@ -107,10 +108,28 @@ pub struct GroupInfo {
     pub created_ms: u64,
     /// What its members owned at the beginning, all together.
     pub supply: u64,
+    /// The group that it goes on from, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginInfo>,
     /// Where the invitation said that it is reached.
     pub addresses: Vec<String>,
     /// Secrets that this node gave and that nobody has used yet.
     pub pending_secrets: u64,
+}
+
+/// The group that another one goes on from, as that one says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginInfo {
+    /// Its id.
+    pub group: String,
+    /// The height of its last block.
+    pub height: u64,
+    /// That block.
+    pub block: String,
+    /// The state after it.
+    pub state_root: String,
+    /// What each key owns at the beginning of the group that goes on: by its own words what it owned then.
+    pub allocation: BTreeMap<String, u64>,
 }
 
 /// How it stands with a group, briefly. What is unknown while it does not run is absent.
@@ -382,6 +401,13 @@ impl Folder {
             created_ms: spec.created_ms,
             // A genesis whose sum exceeds 64 bits is refused.
             supply: spec.allocation.values().fold(0, |sum: u64, amount| sum.saturating_add(*amount)),
+            origin: genesis.origin().map(|origin| OriginInfo {
+                group: origin.group.to_string(),
+                height: origin.height.0,
+                block: origin.block.to_string(),
+                state_root: hex::encode(origin.state_root),
+                allocation: spec.allocation.iter().map(|(key, amount)| (key.to_string(), *amount)).collect(),
+            }),
             addresses: membership.invitation.addresses().to_vec(),
             pending_secrets: lock(&self.invited).pending(&group, clock::now_ms()) as u64,
         }

@@ -8,15 +8,18 @@ use serde::Serialize;
 use side_ledger::genesis::GenesisError;
 use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Sealing};
 
+use super::origin::{self, Taken};
 use super::{act, key};
-use crate::cli::Globals;
+use crate::api::control::Verb;
 use crate::cli::commands::init::DEFAULT_BLOCK_INTERVAL_MS;
+use crate::cli::{Globals, GroupArgs};
 use crate::clock;
 use crate::config::check_relay;
 use crate::daemon::groups::{Entered, GroupAction};
+use crate::daemon::view::{Accepted, AccountLine};
 use crate::error::CommandError;
 use crate::keys;
-use crate::output::short;
+use crate::output::{self, short};
 use crate::registry::Registry;
 
 /// Who seals blocks.
@@ -37,12 +40,17 @@ Examples:
                                                              three founders; others come in by their vote
   side-node group create node1 bank --sealing bft --founder node2 --founder node3 --founder node4 --allocate node1=1000
                                                              final blocks, while three of the four agree
+  side-node group create node1 bank2 --from bank --founder node2 --founder node5 --founder node6
+                                                             bank has lost its sealers for good: go on with its last balances
 
 What a group is founded on never changes: its hash is the group's id. So the founders' keys are needed first; for a node of another machine
 `side-node key NODE` prints it there. Founders on this machine are in the group at once. The others join with the invitation that
 `group invite` prints.
 
-The founder with the lowest key seals first in leader mode.")]
+The founder with the lowest key seals first in leader mode.
+
+With --from the new group takes over what each key owned after the other group's last block, and says from which block; frozen accounts are left out. It is sealed
+and admits as the other group, unless said otherwise. A note in the other group tells its members, and `group show` lets each of them compare.")]
 pub struct CreateArgs {
     /// The node that founds the group
     pub node: Name,
@@ -54,12 +62,15 @@ pub struct CreateArgs {
     /// A further founder: a node of this root, or a key
     #[arg(long = "founder", value_name = "NODE|KEY")]
     pub founders: Vec<String>,
-    /// Who seals blocks
-    #[arg(long, value_enum, default_value_t = SealingMode::Leader)]
-    pub sealing: SealingMode,
-    /// Time between blocks in milliseconds; none is made while nothing is new
-    #[arg(long, value_name = "MS", default_value_t = DEFAULT_BLOCK_INTERVAL_MS)]
-    pub interval: u64,
+    /// Go on from a group of the node that has lost its sealers: begin with its last balances
+    #[arg(long, value_name = "GROUP", conflicts_with = "allocations")]
+    pub from: Option<String>,
+    /// Who seals blocks [default: leader]
+    #[arg(long, value_enum)]
+    pub sealing: Option<SealingMode>,
+    /// Time between blocks in milliseconds; none is made while nothing is new [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub interval: Option<u64>,
     /// With --sealing bft: how many views one leader stays, 0 for as long as it is live [default: 0]
     #[arg(long, value_name = "VIEWS")]
     pub term: Option<u64>,
@@ -88,6 +99,12 @@ pub struct Created {
     pub failed: BTreeMap<String, String>,
     /// Founders' keys that belong to no node of this root.
     pub elsewhere: Vec<String>,
+    /// With `--from`: frozen accounts of the other group, which are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<AccountLine>,
+    /// With `--from`: why the other group's members could not be told in it, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<String>,
 }
 
 /// Runs `group create`.
@@ -97,7 +114,8 @@ pub fn run(globals: &Globals, args: CreateArgs) -> Result<(), CommandError> {
     home.require()?;
     let own = keys::public(&home)?;
     let registry = Registry::load(&root)?;
-    let genesis = genesis(&args, own, &registry)?;
+    let taken = args.from.as_ref().map(|group| origin::take(globals, &args.node, group)).transpose()?;
+    let genesis = genesis(&args, own, &registry, taken.as_ref())?;
     args.relays.iter().try_for_each(|relay| check_relay(relay))?;
     let invitation = Invitation::new(genesis.clone(), args.relays.clone())
         .map_err(|e| CommandError::usage(e.to_string()))?
@@ -115,12 +133,25 @@ pub fn run(globals: &Globals, args: CreateArgs) -> Result<(), CommandError> {
             },
         }
     }
-    let created = Created { entered, invitation, joined, failed, elsewhere };
+    let untold = taken.as_ref().and_then(|taken| tell(globals, &args, taken, &invitation).err());
+    let untold = untold.map(|error| error.to_string());
+    let left_out = taken.map(|taken| taken.left_out).unwrap_or_default();
+    let created = Created { entered, invitation, joined, failed, elsewhere, left_out, untold };
     globals.output().result(&created, || text(&created, &args.node))
 }
 
+/// Tells the members of the group that this one goes on from, in that group: what is written there needs no sealer to be read.
+fn tell(globals: &Globals, args: &CreateArgs, taken: &Taken, invitation: &str) -> Result<(), CommandError> {
+    let text = format!(
+        "this group goes on as {} with the balances after block {}. Join: side-node group join NODE {invitation} and compare: side-node group show NODE {}",
+        args.name, taken.origin.height.0, args.name
+    );
+    let group = GroupArgs { group: Some(taken.info.group.clone()) };
+    crate::cli::commands::ask::<Accepted>(globals, &args.node, &group, Verb::Note { text }).map(drop)
+}
+
 fn text(created: &Created, node: &Name) -> String {
-    let Created { entered, invitation, joined, failed, elsewhere } = created;
+    let Created { entered, invitation, joined, failed, elsewhere, left_out, untold } = created;
     let info = &entered.group;
     let mut out = format!("founded group {} ({})\n{}", info.alias, short(&info.group), super::describe(info));
     if !joined.is_empty() {
@@ -129,6 +160,12 @@ fn text(created: &Created, node: &Name) -> String {
     for (name, why) in failed {
         out.push_str(&format!("{name} has not joined: {why}\n  try: side-node group join {name} {invitation}\n"));
     }
+    for account in left_out {
+        out.push_str(&format!("left out   {}: {} in a frozen account\n", output::who(&account.who), account.balance));
+    }
+    if let Some(why) = untold {
+        out.push_str(&format!("the members of the other group could not be told there: {why}\n"));
+    }
     if !elsewhere.is_empty() {
         out.push_str(&format!("{} founders are on other machines; ", elsewhere.len()));
     }
@@ -136,7 +173,12 @@ fn text(created: &Created, node: &Name) -> String {
     out
 }
 
-fn genesis(args: &CreateArgs, own: AuthorId, registry: &Registry) -> Result<Genesis, CommandError> {
+fn genesis(
+    args: &CreateArgs,
+    own: AuthorId,
+    registry: &Registry,
+    taken: Option<&Taken>,
+) -> Result<Genesis, CommandError> {
     let mut founders = vec![own];
     for founder in &args.founders {
         let founder = key(registry, founder)?;
@@ -145,16 +187,22 @@ fn genesis(args: &CreateArgs, own: AuthorId, registry: &Registry) -> Result<Gene
             founders.push(founder);
         }
     }
-    let sealing = match (args.sealing, args.term) {
-        (SealingMode::Leader, None) => Sealing::Leader { interval_ms: args.interval },
+    let before = taken.map(|taken| &taken.info);
+    let mode = args.sealing.unwrap_or(match before {
+        Some(before) if before.sealing == "bft" => SealingMode::Bft,
+        _ => SealingMode::Leader,
+    });
+    let interval_ms = args.interval.or(before.map(|before| before.interval_ms)).unwrap_or(DEFAULT_BLOCK_INTERVAL_MS);
+    let sealing = match (mode, args.term) {
+        (SealingMode::Leader, None) => Sealing::Leader { interval_ms },
         (SealingMode::Leader, Some(_)) => {
             return Err(CommandError::usage(
                 "--term belongs to --sealing bft: in leader mode the leader stays until the voters choose another",
             ));
         }
-        (SealingMode::Bft, term) => Sealing::Bft { interval_ms: args.interval, term: term.unwrap_or(0) },
+        (SealingMode::Bft, term) => Sealing::Bft { interval_ms, term: term.unwrap_or(0) },
     };
-    let mut allocation = BTreeMap::new();
+    let mut allocation = taken.map(|taken| taken.allocation.clone()).unwrap_or_default();
     for text in &args.allocations {
         let wrong = || {
             CommandError::usage(format!("{text:?} is no allocation")).hint("take for example: --allocate node1=1000")
@@ -165,21 +213,25 @@ fn genesis(args: &CreateArgs, own: AuthorId, registry: &Registry) -> Result<Gene
             return Err(CommandError::usage(format!("{who} stands in two allocations")));
         }
     }
-    Genesis::new(GroupSpec {
+    let closed = args.closed || before.is_some_and(|before| before.admission == "closed");
+    let spec = GroupSpec {
         name: args.name.clone(),
         created_ms: clock::now_ms(),
         nonce: clock::random()?,
         founders,
-        admission: if args.closed { Admission::Closed } else { Admission::Open },
+        admission: if closed { Admission::Closed } else { Admission::Open },
         allocation,
         sealing,
         limits: Limits::default(),
-    })
-    .map_err(|error| {
+    };
+    Genesis::with_origin(spec, taken.map(|taken| taken.origin)).map_err(|error| {
         let refused = CommandError::user(format!("this group cannot be founded: {error}"));
         match error {
             GenesisError::TooFewForBft(_) => {
                 refused.hint("name more founders with --founder, or leave out --sealing bft")
+            }
+            GenesisError::Allocations(_) if taken.is_some() => {
+                refused.hint("the other group has more accounts than a genesis holds: found this one with --allocate, and agree on the rest")
             }
             GenesisError::Range(_) => refused.hint("see side-node group create --help"),
             _ => refused,

@@ -6,6 +6,7 @@ pub mod join;
 pub mod leave;
 pub mod list;
 pub mod members;
+pub mod origin;
 pub mod show;
 pub mod switch;
 
@@ -106,6 +107,11 @@ fn describe(info: &GroupInfo) -> String {
     line("sealing", sealing(info));
     for (at, founder) in info.founders.iter().enumerate() {
         line(if at == 0 { "founders" } else { "" }, founder.clone());
+    }
+    if let Some(origin) = &info.origin {
+        line("goes on", format!("from group {} after block {}", origin.group, origin.height));
+        line("", format!("block {}", origin.block));
+        line("", format!("state {}", origin.state_root));
     }
     if info.supply > 0 {
         line("supply", info.supply.to_string());
