@@ -306,6 +306,9 @@ pub fn status(status: &Status) -> String {
                 .to_owned(),
         );
     }
+    if let Some(problem) = &status.sealer_problem {
+        line("sealing", printable(problem));
+    }
     if status.incomplete {
         line("incomplete", "some changes wait for others that have not come yet".to_owned());
     }

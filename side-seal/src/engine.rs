@@ -213,6 +213,32 @@ impl Engine {
         }
     }
 
+    /// The vote that this node writes unasked: for a further epoch that begins as the present one did, where this node or another sealer takes no part in the present
+    /// one. Never in leader mode.
+    pub fn renewal(&self, group: &Group) -> Option<SealersVote> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Bft(bft) => bft.renewal(group),
+        }
+    }
+
+    /// The epoch up to which this sealer takes no part, because an older life of it may have voted there; `None` if it may take part in the present one, or is no
+    /// sealer of it. Never in leader mode.
+    pub fn stays_out(&self, group: &Group) -> Option<Epoch> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Bft(bft) => bft.stays_out(group),
+        }
+    }
+
+    /// Whether this node has stopped following, since what is final contradicts itself. Never in leader mode.
+    pub fn is_halted(&self) -> bool {
+        match self {
+            Self::Leader(_) => false,
+            Self::Bft(bft) => bft.is_halted(),
+        }
+    }
+
     /// Whether this node should write `set.close` now.
     pub fn wants_close(&self, group: &Group) -> bool {
         match self {

@@ -81,8 +81,8 @@ pub(super) struct Brief {
     pub(super) links: u64,
 }
 
-/// What the agreement asks next; in leader mode there is none.
-async fn asked(sealer: &mut Option<Sealer>) -> Request {
+/// What the agreement asks next, or that it is time to look after it; in leader mode there is none.
+async fn asked(sealer: &mut Option<Sealer>) -> Option<Request> {
     match sealer {
         Some(sealer) => sealer.request().await,
         None => std::future::pending().await,
@@ -176,7 +176,7 @@ impl Task {
                 },
                 Some(event) = self.ways.events.recv() => Input::Net(event),
                 findings = audit::finished(&mut self.audit) => Input::Audited(findings),
-                request = asked(&mut self.ways.sealer) => Input::Agreement(request),
+                request = asked(&mut self.ways.sealer) => request.map_or(Input::Time, Input::Agreement),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Input::Time,
             };
             let mut round = Round::default();
@@ -294,7 +294,8 @@ impl Task {
         self.flush();
         if let Some(sealer) = &mut self.ways.sealer {
             self.member.take_replies().into_iter().for_each(|reply| sealer.reply(reply));
-            sealer.take_seat(&self.member);
+            sealer.take_seat(&mut self.member);
+            round.notices.extend(sealer.take_notices());
         }
         self.tell_alone(&mut round);
         for notice in round.notices {
@@ -464,6 +465,7 @@ fn around<'a>(member: &Member, ways: &Ways, outlets: &'a BTreeMap<LinkId, Arc<dy
         running: true,
         relay: Some(relay_status(member, &ways.relay)),
         attempts: ways.direct.attempts(),
+        sealer_problem: ways.sealer.as_ref().and_then(|sealer| sealer.problem(member)),
         round_trip: Some(Box::new(|link| outlets.get(&link).and_then(|outlet| outlet.round_trip()))),
         ..Around::default()
     }

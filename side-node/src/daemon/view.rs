@@ -363,6 +363,9 @@ pub struct Status {
     pub interval_ms: u64,
     /// Whether this node seals when it is its turn and gives its word as a voter: not while its copy may be old.
     pub may_seal: bool,
+    /// Why this node takes no part in the agreement on blocks though it is a sealer, or not as it should (BFT mode); absent if all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealer_problem: Option<String>,
     /// Whether the whole history is here. While it is not, height, block and state are those that the others' certificates vouch for.
     pub document: Document,
     /// How far the history has come, where it is not complete and it is known how much there is.

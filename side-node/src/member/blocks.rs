@@ -81,16 +81,23 @@ impl Member {
             return Ok(());
         }
         // A database that has never had one has never voted.
-        if known.is_some() && self.sealing {
-            for may_seal in [false, true] {
-                let effects = self.engine.set_sealing(&self.core.group, may_seal);
-                self.carry_out(effects, None, None, 0);
-            }
-            let text = "the journal of this node's votes on blocks is not the one that its database knows: it takes no part in the present epoch";
-            self.news[0].push(News::Notice(text.to_owned()));
+        if known.is_some() {
+            self.lose_votes("the journal of this node's votes on blocks is not the one that its database knows");
         }
         self.stage(Write::Meta { key, value: Some(journal.clone()) });
         Ok(())
+    }
+
+    /// Nobody knows any more what this node has voted in the present epoch (BFT mode), so it takes no part in it. `what` tells people why.
+    pub fn lose_votes(&mut self, what: &str) {
+        if !self.sealing {
+            return;
+        }
+        for may_seal in [false, true] {
+            let effects = self.engine.set_sealing(&self.core.group, may_seal);
+            self.carry_out(effects, None, None, 0);
+        }
+        self.news[0].push(News::Notice(format!("{what}: it takes no part in the present epoch")));
     }
 
     /// The epoch for which this node is to run simplex now; never in leader mode. To be asked after each round.

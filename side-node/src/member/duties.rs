@@ -1,4 +1,4 @@
-//! What a node writes without being told to: its name, a word after a proof of equivocation, the wish to vote, the end of a set of voters.
+//! What a node writes without being told to: its name, a word after a proof of equivocation, the wish to vote, the end of a set of voters, a further epoch.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +48,7 @@ impl Member {
         }
         let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms));
         let done = done.and_then(|()| self.begin_anew(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
+        let done = done.and_then(|()| self.renew_epoch(now_ms));
         if let Err(error) = done {
             tracing::warn!(%error, "cannot write what is due");
         }
@@ -102,6 +103,19 @@ impl Member {
             Ok(vote) => self.write_duty(&[vote.into()], now_ms),
             Err(_) => Ok(()),
         }
+    }
+
+    /// A sealer that stays out of the present epoch (BFT mode) asks for a further one that begins alike, and the others join in.
+    fn renew_epoch(&mut self, now_ms: u64) -> Result<(), CommandError> {
+        let Some(vote) = self.engine.renewal(&self.core.group) else { return Ok(()) };
+        if let Some(until) = self.engine.stays_out(&self.core.group) {
+            let text = format!(
+                "this node may have forgotten votes on blocks, so it takes no part in sealing up to epoch {}: it asks the voters' nodes for a further one",
+                until.0
+            );
+            self.news[0].push(News::Notice(text));
+        }
+        self.write_duty(&[vote.into()], now_ms)
     }
 
     /// The node of an open group that is no voter asks to become one, once, when it holds what its peers hold. Founders have been voters: one that was

@@ -31,6 +31,8 @@ pub struct Around<'a> {
     pub relay: Option<RelayStatus>,
     /// Ways that are tried and do not stand.
     pub attempts: Vec<Attempt>,
+    /// Why this node's part in the agreement of the BFT mode does not run as it should.
+    pub sealer_problem: Option<String>,
     /// The last measured time for a message to go there and back on a link.
     pub round_trip: Option<Box<dyn Fn(LinkId) -> Option<Duration> + 'a>>,
     /// How often what is shown has changed since the node began to run.
@@ -222,12 +224,30 @@ impl Member {
                 .collect(),
             interval_ms: chain.governance().interval_ms,
             may_seal: self.sealing && !self.engine.abstains(group),
+            sealer_problem: self.sealer_problem().or(around.sealer_problem),
             offences: self.offences(),
             peers,
             // Whoever runs the group knows of the others.
             groups: Vec::new(),
             page: None,
         }
+    }
+
+    /// Why this node takes no part in the agreement of the BFT mode though it is a sealer, as far as the group knows.
+    fn sealer_problem(&self) -> Option<String> {
+        let group = &self.core.group;
+        if self.engine.is_halted() {
+            return Some(
+                "what is final contradicts itself: this node follows no further; more than a third of the sealers lie, or a build is broken".to_owned(),
+            );
+        }
+        let until = self.engine.stays_out(group)?;
+        let needed = self.engine.office(group).needed;
+        Some(format!(
+            "this copy may have forgotten votes: it takes no part up to epoch {}. It asks the voters' nodes for a further epoch by itself once it may write; \
+             people begin one with: /vote leader NODE, on {needed} of their nodes",
+            until.0
+        ))
     }
 
     fn offences(&self) -> Vec<Offence> {

@@ -1,6 +1,7 @@
 //! Four members over real connections on loopback, each with its own network thread and database: blocks become final, whoever of them is away.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::Sealer;
 use crate::api::control::Verb;
 use crate::clock::Steady;
 use crate::daemon::view::Stage;
-use crate::member::Member;
+use crate::member::{Around, Member};
 use crate::net::p2p::{GroupPeers, Newcomers, P2p, P2pConfig};
 use crate::net::{Event, LinkId, Outlet};
 
@@ -53,6 +54,9 @@ struct Shown {
     state: Vec<u8>,
     pending: usize,
     running: bool,
+    epoch: u64,
+    /// What a status would say of its part in sealing.
+    problem: Option<String>,
 }
 
 struct Note {
@@ -155,7 +159,11 @@ impl Owner {
                     let written = self.member.say(&Verb::Note { text: note.text }, &|_| None, now);
                     self.waiting.push((written.unwrap().unwrap(), note.done));
                 }
-                request = self.sealer.request() => self.member.request(request, now),
+                request = self.sealer.request() => {
+                    if let Some(request) = request {
+                        self.member.request(request, now);
+                    }
+                }
                 () = tokio::time::sleep(Duration::from_millis(wait)) => {}
             }
         }
@@ -195,7 +203,7 @@ impl Owner {
         }
         self.member.take_news();
         self.member.take_replies().into_iter().for_each(|reply| self.sealer.reply(reply));
-        self.sealer.take_seat(&self.member);
+        self.sealer.take_seat(&mut self.member);
         for (position, done) in std::mem::take(&mut self.waiting) {
             if self.member.standing(&position).status == Stage::Final {
                 let _ = done.send(());
@@ -206,7 +214,10 @@ impl Owner {
         let chain = self.member.group().chain();
         let state = chain.tip().map(|tip| [tip.id.0, tip.block.state_root].concat()).unwrap_or_default();
         let running = self.sealer.is_running();
-        let shown = Shown { height: chain.height().0, state, pending: chain.pending(), running };
+        let around = Around { sealer_problem: self.sealer.problem(&self.member), ..Around::default() };
+        let (height, pending, epoch) = (chain.height().0, chain.pending(), chain.governance().epoch.0);
+        let problem = self.member.status(around).sealer_problem;
+        let shown = Shown { height, state, pending, running, epoch, problem };
         self.show.send_if_modified(|old| std::mem::replace(old, shown.clone()) != shown);
     }
 }
@@ -276,6 +287,87 @@ fn any_one_of_four_may_be_away_and_comes_back() {
     });
 }
 
+/// Where the votes of the one epoch are.
+fn journal(folder: &TempDir) -> PathBuf {
+    let entries = std::fs::read_dir(folder.path().join("consensus")).unwrap().map(|entry| entry.unwrap().path());
+    let is_journal = |path: &PathBuf| path.is_dir() && path.to_string_lossy().contains("/bft-");
+    entries.into_iter().find(is_journal).expect("it has voted")
+}
+
+#[test]
+fn a_sealer_whose_journal_was_cut_stays_out_and_comes_back_with_an_epoch_that_begins_by_itself() {
+    runtime().block_on(async {
+        let mut nodes = four(0).await;
+        nodes[0].note("all are there").await;
+        agree(&nodes).await;
+        // Two are left, and what they vote now comes to nothing: nobody can show it to them later.
+        let others = [(3, nodes.remove(3).kill().await), (1, nodes.remove(1).kill().await)];
+        let sent = || {
+            let files = std::fs::read_dir(nodes[1].folder.path().join("consensus")).unwrap();
+            let file = files.map(|file| file.unwrap().path()).find(|path| path.extension() == Some("sent".as_ref()));
+            std::fs::read(file.expect("it has voted")).unwrap()
+        };
+        for _ in 0..2 {
+            let (before, until) = (sent(), tokio::time::Instant::now() + DEADLINE);
+            while sent() == before {
+                assert!(tokio::time::Instant::now() < until, "it votes to give a view up");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let folder = nodes.remove(1).kill().await;
+        for file in std::fs::read_dir(journal(&folder)).unwrap() {
+            let file = std::fs::File::options().write(true).open(file.unwrap().path()).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }
+        nodes.push(Node::start(2, 0, folder).await);
+        for (number, folder) in others {
+            nodes.push(Node::start(number, 0, folder).await);
+        }
+        introduce(&nodes.iter().collect::<Vec<_>>());
+        // Now they are 0, 2, 3 and 1.
+        let out = |shown: &Shown| shown.problem.as_ref().is_some_and(|text| text.contains("may have forgotten votes"));
+        nodes[1].until("it stays out", out).await;
+        // What it asks for under its signature the others' nodes bring about.
+        nodes[1].until("it is back", |shown| shown.epoch == 4 && shown.running && shown.problem.is_none()).await;
+        nodes.remove(2).kill().await;
+        nodes[1].note("it is needed").await;
+        agree(&nodes).await;
+        for node in nodes {
+            node.kill().await;
+        }
+    });
+}
+
+#[test]
+fn a_sealer_whose_journal_cannot_be_opened_says_so_and_comes_back_by_itself_when_it_can() {
+    runtime().block_on(async {
+        let mut nodes = four(0).await;
+        nodes[0].note("all are there").await;
+        agree(&nodes).await;
+        let folder = nodes.remove(2).kill().await;
+        // Where its votes of the epoch are kept there is something else.
+        let journal = journal(&folder);
+        let away = folder.path().join("away");
+        std::fs::rename(&journal, &away).unwrap();
+        std::fs::write(&journal, b"no folder").unwrap();
+        nodes.insert(2, Node::start(2, 0, folder).await);
+        introduce(&nodes.iter().collect::<Vec<_>>());
+        let twice = |shown: &Shown| shown.problem.as_ref().is_some_and(|text| text.contains("times in a row"));
+        nodes[2].until("it says what is wrong, tried again meanwhile", twice).await;
+        nodes[0].note("three go on").await;
+        std::fs::remove_file(&journal).unwrap();
+        std::fs::rename(&away, &journal).unwrap();
+        nodes[2].until("all is well", |shown| shown.running && shown.problem.is_none()).await;
+        // It is needed now.
+        nodes.remove(3).kill().await;
+        nodes[2].note("without another one").await;
+        agree(&nodes).await;
+        for node in nodes {
+            node.kill().await;
+        }
+    });
+}
+
 #[test]
 fn two_of_four_make_no_block_until_a_third_is_there() {
     runtime().block_on(async {
@@ -287,6 +379,8 @@ fn two_of_four_make_no_block_until_a_third_is_there() {
         let (done, mut is_done) = oneshot::channel();
         nodes[0].notes.send(Note { text: "nobody seals this".to_owned(), done }).unwrap();
         nodes[0].until("the note", |shown| shown.pending > 0).await;
+        let alone = |shown: &Shown| shown.problem.as_ref().is_some_and(|text| text.starts_with("2 of 4 sealers"));
+        nodes[0].until("its status says why", alone).await;
         // Long enough for views to end: the leader's time and the others'.
         assert!(timeout(Duration::from_secs(8), &mut is_done).await.is_err());
         assert_eq!(nodes[0].shown.borrow().height, before);

@@ -8,6 +8,8 @@
 //!  seat         who seals in an epoch              pool      proposed blocks that are not final
 //!  certificate  that a block is final              follow    what is final becomes the chain
 //!  run          final blocks as they travel        consent   what to propose, and what to vote for
+//!  renewal      a further epoch for those who      spoken    which votes were sent, beside simplex' journal
+//!               stay out of the present one
 //! ```
 //! Rules:
 //! - Between two calls the group's chain is exactly the final blocks; they are settled. What is proposed is executed upon them and taken back.
@@ -22,10 +24,12 @@ pub mod evidence;
 mod follow;
 mod pool;
 pub mod proposal;
+mod renewal;
 pub mod request;
 pub mod run;
 pub mod seat;
 pub mod simplex;
+pub mod spoken;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,6 +47,7 @@ use self::evidence::Evidence;
 pub use self::follow::ASK_AGAIN_MS;
 pub use self::pool::MAX_PROPOSALS;
 use self::pool::Pool;
+pub use self::renewal::RENEWAL_MS;
 use self::request::Reply;
 use self::run::{FinalRun, MAX_RUN};
 use self::seat::{MAX_EPOCH_STEP, Seat};

@@ -60,7 +60,7 @@ const MAILBOX: usize = 256;
 /// Most certificates that wait for simplex: only the latest counts.
 const FEED: usize = 16;
 /// Bytes of its journal that are read and written at once.
-const JOURNAL_BUFFER: usize = 1 << 16;
+pub(super) const JOURNAL_BUFFER: usize = 1 << 16;
 
 /// Where the answers of the member find their way back.
 #[derive(Default)]

@@ -35,7 +35,7 @@ mod whereabouts;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bft_json_crdt::identity::{AuthorId, Keypair};
@@ -80,6 +80,7 @@ pub struct P2p {
     shared: Arc<Shared>,
     ending: Arc<Mutex<Ending>>,
     stopped: CancellationToken,
+    storage: Arc<Path>,
 }
 
 struct Ending {
@@ -109,7 +110,7 @@ impl P2p {
         let shared = Shared::new(Arc::new(door));
         let thread = thread::start(Start {
             keypair,
-            storage,
+            storage: storage.clone(),
             first_number: u64::from_be_bytes(first_number),
             shared: shared.clone(),
             commands: receiver,
@@ -117,12 +118,17 @@ impl P2p {
             stopped: stopped.clone().drop_guard(),
         })?;
         let ending = Arc::new(Mutex::new(Ending { thread: Some(thread), commands: commands.clone() }));
-        Ok((Self { commands, shared, ending, stopped }, newcomers))
+        Ok((Self { commands, shared, ending, stopped, storage: storage.into() }, newcomers))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.shared.door.address()
+    }
+
+    /// The folder for what consensus keeps on disk.
+    pub fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// Takes up a group. What happens goes to `events`, until the handle is dropped.

@@ -1,6 +1,7 @@
 //! One life of one node: a group and its engine, simplex for the present epoch, and whatever comes from the network and the clock. It ends with a crash.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bft_json_crdt::causality::ChangeIdx;
@@ -17,10 +18,13 @@ use futures_util::future::{Either, select};
 use side_ledger::block::{Block, Epoch};
 use side_ledger::group::Group;
 use side_ledger::transaction::{SetClose, Transaction, Transfer, VoterAsk};
+use side_seal::bft::certificate::Certificate;
 use side_seal::bft::proposal::Proposal;
 use side_seal::bft::request::{Reply, Request};
+use side_seal::bft::seat::Seat;
 use side_seal::bft::seat::public_key;
 use side_seal::bft::simplex::{self, Line, Setup};
+use side_seal::bft::spoken::{self, Keep, Spoken, Witness};
 use side_seal::{Bft, Effect, Event, Message};
 
 use super::evil::{Evil, Mouth};
@@ -65,6 +69,18 @@ pub(super) struct Node {
 /// How many messages a second a channel takes. Simplex makes a queue for its receiver's capacity, which is this times the peers.
 fn quota(channel: u64) -> Quota {
     if channel < SEAL { Quota::per_second(NZU32!(200)) } else { Quota::per_second(NZU32!(100_000)) }
+}
+
+/// A journal that cannot even be read has not everything either.
+async fn simplex_has_all(
+    context: deterministic::Context,
+    seat: &Seat,
+    keypair: &Keypair,
+    journal: &str,
+    spoken: &Spoken,
+    floor: u64,
+) -> bool {
+    spoken::has_all(context, seat, keypair, journal, spoken, floor).await.unwrap_or(false)
 }
 
 impl Node {
@@ -133,7 +149,9 @@ impl Node {
             if node.carry_out(effects, from).is_err() {
                 return;
             }
-            node.seat().await;
+            if node.seat().await.is_err() {
+                return;
+            }
             lock(&node.shared).look(node.number, &node.group, &node.bft);
             let due = node.bft.deadline(&node.group).unwrap_or(u64::MAX).min(node.gossip_ms).min(node.write_ms);
             let wait = Duration::from_millis(due.saturating_sub(node.now()));
@@ -218,6 +236,9 @@ impl Node {
             if !latest.iter().any(|entry| entry.kind == "set.close" && entry.body["set"] == set.0) {
                 self.write(SetClose { set }.into());
             }
+        }
+        if let Some(vote) = self.bft.renewal(&self.group) {
+            self.write(vote.into());
         }
         self.bft.tick(&mut self.group, now)
     }
@@ -334,17 +355,39 @@ impl Node {
         }
     }
 
+    /// The partition of a node's journal for an epoch: all share one disk here.
+    pub(super) fn journal(number: usize, epoch: u64) -> String {
+        format!("bft-{number}-{epoch}")
+    }
+
     /// Runs simplex for the epoch that this node is to take part in.
-    async fn seat(&mut self) {
+    async fn seat(&mut self) -> Result<(), ()> {
         let seat = self.bft.seat(&self.group);
         let epoch = seat.as_ref().map(|seat| seat.epoch);
         if self.running.as_ref().map(|(epoch, _)| *epoch) == epoch {
-            return;
+            return Ok(());
         }
         if let Some((_, handle)) = self.running.take() {
             handle.abort();
         }
-        let Some(seat) = seat else { return };
+        let Some(seat) = seat else { return Ok(()) };
+        let journal = Self::journal(self.number, seat.epoch.0);
+        let spoken = lock(&self.shared).spoken.get(&(self.number, seat.epoch.0)).cloned();
+        let spoken = spoken.map(|bytes| Spoken::decode(&bytes).unwrap()).unwrap_or_default();
+        let floor = self.bft.latest().filter(|latest| latest.epoch() == seat.epoch).map_or(0, Certificate::view);
+        let child = self.context.child("journal");
+        let has_all = simplex_has_all(child, &seat, &self.keypair, &journal, &spoken, floor).await;
+        if !has_all {
+            lock(&self.shared).noticed += 1;
+            for may_seal in [false, true] {
+                let effects = self.bft.set_sealing(&self.group, may_seal);
+                // A crash among them finds the same journal again.
+                if self.carry_out(effects, None).is_err() {
+                    return Err(());
+                }
+            }
+            return Ok(());
+        }
         let me = public_key(&self.keypair.author()).unwrap();
         let control = self.oracle.control(me.clone());
         let peers = seat.participants().unwrap().into_iter().filter(|key| *key != me).collect::<Vec<_>>();
@@ -356,15 +399,21 @@ impl Node {
             // Votes are what a liar lies with.
             let evil = if place == 0 { self.evil } else { Evil::Nobody };
             let (inner, scheme, peers, twins) = (sender, scheme.clone(), peers.clone(), twins.clone());
-            channels.push((Mouth { inner, evil, scheme, peers, twins }, receiver));
+            let mouth = Mouth { inner, evil, scheme, peers, twins };
+            let (world, place) = (self.shared.clone(), (self.number, seat.epoch.0));
+            // Only what goes out on the lane of votes is a vote.
+            let keep: Keep = match channel % 3 {
+                0 => Arc::new(move |spoken| _ = lock(&world).spoken.insert(place, spoken.encode())),
+                _ => Arc::new(|_| {}),
+            };
+            channels.push((Witness::new(mouth, spoken.clone(), keep), receiver));
         }
         let Ok(channels) = channels.try_into() else { unreachable!("three were made") };
         let (context, term) = (self.context.child("simplex"), lock(&self.shared).plan.term);
-        // All share one disk here.
-        let journal = format!("{}-{}", simplex::partition(&seat), self.number);
         let (latest, line) = (self.bft.latest().cloned(), self.line.clone());
         let setup = Setup { seat: &seat, keypair: &self.keypair, term, journal, latest, line };
         let handle = simplex::start(context, setup, control, channels);
         self.running = Some((seat.epoch, handle.unwrap()));
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use side_seal::bft::proposal::Proposal;
 use side_seal::bft::run::{FinalRun, MAX_RUN};
 use side_seal::bft::seat::Seat;
 use side_seal::bft::{
-    ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_PROPOSALS, MAX_UNFINAL, PATIENCE_MS, START_MS,
+    ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_PROPOSALS, MAX_UNFINAL, PATIENCE_MS, RENEWAL_MS, START_MS,
 };
 use side_seal::effect::{Guilt, Refusal, VoteError};
 use side_seal::{Effect, Event, Message, Record};
@@ -582,4 +582,128 @@ fn a_proof_against_a_sealer_is_kept_shown_and_told_once_and_a_forged_one_blames_
     let elsewhere = Seat { group: side_ledger::GroupId([8; 32]), ..seat };
     let forged = two_votes(&elsewhere, 2);
     assert_eq!(members[0].try_hear(Message::Evidence(forged)), (vec![], Some(Refusal::Evidence)));
+}
+
+/// The last of the founders may have forgotten its votes.
+fn with_one_restored() -> Vec<Member> {
+    let mut members: Vec<Member> = Member::founders().into();
+    agree(&mut members);
+    for may_seal in [false, true] {
+        let restored = &mut members[3];
+        let effects = restored.bft.set_sealing(&restored.group, may_seal);
+        restored.keep(effects);
+    }
+    members
+}
+
+/// The first three agree on what is pending, and the last one hears of it.
+fn go_on(members: &mut [Member]) {
+    share(members);
+    agree_on(&mut members[..3]);
+    let (log, run) = (members[0].log(), final_run(&members[0]));
+    members[3].learn(log);
+    members[3].hear(Message::Final(run));
+    assert_eq!(members[3].tip(), members[0].tip());
+}
+
+fn renewals(members: &[Member]) -> Vec<bool> {
+    members.iter().map(|member| member.bft.renewal(&member.group).is_some()).collect()
+}
+
+/// Whoever is to writes its vote for a further epoch, and that becomes final, until nobody is to.
+fn renew(members: &mut [Member]) {
+    while renewals(members).contains(&true) {
+        for member in members.iter_mut() {
+            if let Some(vote) = member.bft.renewal(&member.group) {
+                member.write(vote);
+            }
+        }
+        go_on(members);
+    }
+}
+
+#[test]
+fn a_sealer_that_stays_out_asks_for_a_further_epoch_and_the_others_join_in() {
+    let mut members = with_one_restored();
+    assert_eq!(members[3].bft.stays_out(&members[3].group), Some(Epoch(0)));
+    assert_eq!(members[0].bft.stays_out(&members[0].group), None);
+    assert_eq!(renewals(&members), [false, false, false, true]);
+    let vote = members[3].bft.renewal(&members[3].group).unwrap();
+    assert_eq!((vote.epoch, vote.sealers.len()), (Epoch(4), 4));
+    members[3].write(vote);
+    share(&mut members);
+    assert_eq!(renewals(&members), [false; 4], "it is not final yet, and asked once");
+    go_on(&mut members);
+    assert_eq!(renewals(&members), [true, true, true, false]);
+    renew(&mut members);
+    let seat = members[0].seat();
+    assert_eq!((seat.epoch, seat.sealers.len()), (Epoch(4), 4));
+    assert_eq!(members[3].bft.seat(&members[3].group), Some(seat), "it takes part again");
+    assert_eq!(members[3].bft.stays_out(&members[3].group), None);
+    members[0].note();
+    go_on(&mut members);
+    // Who leads first is the same as before.
+    let vote = members[0].bft.vote(&members[0].group, key(1)).unwrap();
+    assert_eq!(vote.epoch, Epoch(8), "the one at place (0 + 1) mod 4 led before and leads now");
+}
+
+#[test]
+fn a_liar_causes_a_change_of_epochs_once_in_a_while_and_no_more() {
+    let mut members = with_one_restored();
+    renew(&mut members);
+    members[0].note();
+    go_on(&mut members);
+    let first = &members[0].group.chain().tip().unwrap().block;
+    assert_eq!(first.epoch, Epoch(4));
+    let began = first.time_ms;
+    // It asks again though it takes part.
+    let vote = members[3].bft.vote(&members[3].group, key(1)).unwrap();
+    members[3].write(vote);
+    go_on(&mut members);
+    assert_eq!(renewals(&members), [false; 4]);
+    let wait = began + RENEWAL_MS - members[0].now_ms;
+    members.iter_mut().for_each(|member| drop(member.later(wait - 1)));
+    assert_eq!(renewals(&members), [false; 4]);
+    members.iter_mut().for_each(|member| drop(member.later(1)));
+    assert_eq!(renewals(&members), [true, true, true, false]);
+    renew(&mut members);
+    assert_eq!(members[0].seat().epoch, Epoch(8));
+}
+
+#[test]
+fn nobody_joins_in_a_vote_for_another_leader_or_while_people_vote() {
+    let mut members: Vec<Member> = Member::founders().into();
+    agree(&mut members);
+    // A person wants another first leader: that is for people to decide.
+    let vote = members[3].bft.vote(&members[3].group, key(3)).unwrap();
+    members[3].write(vote);
+    agree_on(&mut members);
+    assert_eq!(renewals(&members), [false; 4]);
+    // One vote does not keep the others from a renewal; two of four do: they are about to decide.
+    let vote = members[2].bft.vote(&members[2].group, key(1)).unwrap();
+    members[2].write(vote);
+    agree_on(&mut members);
+    assert_eq!(renewals(&members), [true, true, false, true]);
+    let vote = members[0].bft.vote(&members[0].group, key(3)).unwrap();
+    members[0].write(vote);
+    agree_on(&mut members);
+    assert_eq!(renewals(&members), [false; 4]);
+}
+
+#[test]
+fn a_stranger_and_a_node_that_may_not_seal_join_in_nothing() {
+    let mut members = with_one_restored();
+    let vote = members[3].bft.renewal(&members[3].group).unwrap();
+    members[3].write(vote);
+    go_on(&mut members);
+    let mut reader = Member::new(4);
+    reader.learn(members[0].log());
+    let run = members[0].bft.answer(&members[0].tip(), &[]).unwrap();
+    reader.hear(run);
+    assert_eq!((reader.tip(), reader.bft.renewal(&reader.group)), (members[0].tip(), None));
+    assert!(members[0].bft.renewal(&members[0].group).is_some());
+    let other = &mut members[0];
+    let effects = other.bft.set_sealing(&other.group, false);
+    other.keep(effects);
+    assert_eq!(members[0].bft.renewal(&members[0].group), None, "its copy may be old: it says nothing");
 }

@@ -14,6 +14,7 @@ fn plan(seed: u64, evil: Evil) -> Plan {
         term: [0, 1, 5][(seed % 3) as usize],
         trouble_ms: 12_000,
         writing_ms: 14_000,
+        cuts: false,
     }
 }
 
@@ -58,6 +59,17 @@ fn a_sealer_that_withholds_its_blocks_stops_nobody() {
 #[test]
 fn three_of_four_sealers_are_enough() {
     play_seeds(Evil::Silent);
+}
+
+#[test]
+fn a_sealer_whose_journal_was_cut_or_damaged_votes_nowhere_twice_and_comes_back() {
+    let (first, seeds) = (number("SIDE_SEED", 0), number("SIDE_SEEDS", 4));
+    let plan = |seed| Plan { cuts: true, askers: 0, ..plan(seed, Evil::Nobody) };
+    let played: Vec<Outcome> = (first..first + seeds).map(|seed| play(plan(seed))).collect();
+    assert!(played.iter().all(|outcome| outcome.offences.is_empty() && outcome.height > 3));
+    let (cut, noticed) = played.iter().fold((0, 0), |sum, one| (sum.0 + one.cut, sum.1 + one.noticed));
+    println!("{seeds} seeds: {cut} cut, {noticed} noticed");
+    assert!(seeds < 4 || (cut > 0 && noticed > 0), "the trouble was real: {cut} cut, {noticed} noticed");
 }
 
 #[test]

@@ -9,7 +9,9 @@ use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::Incoming;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Recipients, simulated};
-use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, deterministic};
+use commonware_runtime::{
+    Blob as _, Clock as _, Runner as _, Spawner as _, Storage as _, Supervisor as _, WriteOptions, deterministic,
+};
 use commonware_utils::{NZUsize, Probability};
 use side_ledger::block::BlockId;
 use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Sealing};
@@ -41,6 +43,8 @@ pub(super) struct Plan {
     pub(super) trouble_ms: u64,
     /// Until when people write.
     pub(super) writing_ms: u64,
+    /// Whether crashes take something off the end of simplex' journal, also of what was flushed, or damage it.
+    pub(super) cuts: bool,
 }
 
 #[derive(Default)]
@@ -74,6 +78,13 @@ pub(super) struct World {
     pub(super) refused: usize,
     pub(super) crashes: usize,
     pub(super) sets: u64,
+    /// What each node has written down of the votes that it sent, by epoch.
+    pub(super) spoken: BTreeMap<(usize, u64), Vec<u8>>,
+    /// Which nodes take no part in the present epoch.
+    pub(super) out: BTreeSet<usize>,
+    /// How often a journal was cut or damaged, and how often that was noticed.
+    pub(super) cut: usize,
+    pub(super) noticed: usize,
 }
 
 pub(super) type Shared = Arc<Mutex<World>>;
@@ -123,6 +134,10 @@ impl World {
             refused: 0,
             crashes: 0,
             sets: 0,
+            spoken: BTreeMap::new(),
+            out: BTreeSet::new(),
+            cut: 0,
+            noticed: 0,
         }
     }
 
@@ -153,6 +168,15 @@ impl World {
         let crashes = now < self.start_ms + self.plan.trouble_ms && rng.below(400) == 0;
         self.crashes += usize::from(crashes);
         crashes
+    }
+
+    /// Whether a crash does something to the journal: not while another one takes no part for that reason, or nothing would be final ever again.
+    fn cuts_now(&mut self, number: usize) -> bool {
+        let cuts = self.plan.cuts && self.out.iter().all(|out| *out == number);
+        if cuts {
+            self.out.insert(number);
+        }
+        cuts
     }
 
     pub(super) fn shown(&mut self, _now: u64, number: usize, event: &Event) {
@@ -186,6 +210,11 @@ impl World {
             assert_eq!(*id, tip, "seed {}: node {number} has another block", self.plan.seed);
         }
         self.sets = self.sets.max(chain.governance().set.0);
+        if bft.stays_out(group).is_some() {
+            self.out.insert(number);
+        } else {
+            self.out.remove(&number);
+        }
         let digest = group.replica().heads_digest();
         self.shown.insert(number, (chain.height().0, tip, digest, chain.pending()));
     }
@@ -201,6 +230,33 @@ impl World {
     }
 }
 
+/// Takes something off the end of the journals of a node's last epochs, or damages it.
+async fn cut(context: &deterministic::Context, number: usize, rng: &mut Rng) -> bool {
+    let mut done = false;
+    for epoch in 0..64 {
+        let partition = Node::journal(number, epoch);
+        let Ok(mut names) = context.scan(&partition).await else { continue };
+        if names.is_empty() {
+            continue;
+        }
+        names.sort();
+        // Views are sections: the last ones, or any.
+        let keep = names.len() - 1 - (rng.below(3) as usize).min(names.len() - 1);
+        for name in names.split_off(keep) {
+            let Ok((blob, len)) = context.open(&partition, &name).await else { continue };
+            if rng.chance(70) {
+                blob.resize(rng.below(len + 1)).await.unwrap();
+            } else if len > 0 {
+                let at = len - 1 - rng.below(len.min(200));
+                blob.write_at(at, vec![rng.below(256) as u8], WriteOptions::default()).await.unwrap();
+            }
+            blob.sync().await.unwrap();
+            done = true;
+        }
+    }
+    done
+}
+
 /// What came of a run.
 pub(super) struct Outcome {
     pub(super) audit: String,
@@ -209,6 +265,8 @@ pub(super) struct Outcome {
     pub(super) refused: usize,
     pub(super) crashes: usize,
     pub(super) sets: u64,
+    pub(super) cut: usize,
+    pub(super) noticed: usize,
 }
 
 /// The links between nodes.
@@ -293,10 +351,15 @@ pub(super) fn run(plan: Plan, lead: impl for<'a> FnOnce(&'a mut Driver) -> Playe
             context.child("machine").with_attribute("number", number).spawn(move |context| async move {
                 let mut rng = lock(&shared).fork_rng();
                 loop {
-                    let (shared, oracle) = (shared.clone(), oracle.clone());
-                    let life = context.child("life").spawn(move |context| Node::live(context, number, shared, oracle));
+                    let (world, oracle) = (shared.clone(), oracle.clone());
+                    let life = context.child("life").spawn(move |context| Node::live(context, number, world, oracle));
                     let _ = life.await;
                     context.sleep(Duration::from_millis(50 + rng.below(1_000))).await;
+                    // What had it open is gone by now.
+                    let cuts = lock(&shared).cuts_now(number);
+                    if cuts && cut(&context, number, &mut rng).await {
+                        lock(&shared).cut += 1;
+                    }
                 }
             });
         }
@@ -315,6 +378,8 @@ pub(super) fn run(plan: Plan, lead: impl for<'a> FnOnce(&'a mut Driver) -> Playe
             refused: world.refused,
             crashes: world.crashes,
             sets: world.sets,
+            cut: world.cut,
+            noticed: world.noticed,
         }
     })
 }
