@@ -1,18 +1,20 @@
 //! The agreement of the BFT mode as an ideal: it asks the members what simplex would ask, counts what they answer, and hands out real certificates. What simplex itself
 //! makes of failing networks and lying sealers is played in side-seal's own simulation; here it is the members who fail, with their disks and links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::identity::Keypair;
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
-use commonware_consensus::simplex::types::{Finalization, Finalize, Proposal};
+use commonware_consensus::simplex::types::{Activity, ConflictingNotarize, Finalization, Finalize, Notarize, Proposal};
 use commonware_consensus::types::{Epoch as SimplexEpoch, Round, View};
 use commonware_cryptography::certificate::Signers;
 use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
 use commonware_cryptography::sha256::Digest;
 use side_ledger::BlockId;
+use side_ledger::block::Epoch;
 use side_ledger::governance::two_thirds;
 use side_seal::bft::certificate::Certificate;
+use side_seal::bft::evidence::Evidence;
 use side_seal::bft::request::{Reply, Request, Ticket};
 use side_seal::bft::seat::Seat;
 
@@ -24,17 +26,19 @@ pub(crate) const LOOK_MS: u64 = 40;
 /// How long a view lasts.
 const VIEW_MS: u64 = 2_500;
 
-/// One block that is being agreed on.
+/// A view: one leader, whose machine, or machines if it has two faces, propose.
 #[derive(Debug)]
 struct Open {
     seat: Seat,
     parent: BlockId,
-    leader: usize,
+    leaders: Vec<usize>,
     since_ms: u64,
-    /// The leader's proposal, once it has named it.
-    block: Option<BlockId>,
-    /// Who was asked for its vote, and what it said.
-    votes: BTreeMap<usize, Option<bool>>,
+    /// What the leader's machines have named.
+    proposals: BTreeMap<usize, BlockId>,
+    /// Which machine was asked about which block, and what it said.
+    votes: BTreeMap<(usize, BlockId), Option<bool>>,
+    /// Whether the proof against a leader with two proposals was handed out.
+    proven: bool,
 }
 
 #[derive(Debug, Default)]
@@ -42,11 +46,24 @@ pub(crate) struct Agreement {
     view: u64,
     next_ticket: u64,
     open: Option<Open>,
-    /// Whose answer a ticket is, and in which view.
-    tickets: BTreeMap<Ticket, (usize, u64)>,
+    /// Whose answer a ticket is, in which view, and about which block.
+    tickets: BTreeMap<Ticket, (usize, u64, Option<BlockId>)>,
     /// The last certificate: it is shown again, as simplex shows it to whoever was away.
     last: Option<Certificate>,
     pub(crate) certified: u64,
+    /// Proofs that were handed out against a sealer that voted twice.
+    pub(crate) proofs: u64,
+}
+
+/// That a sealer voted for two blocks of one view.
+fn evidence(seat: &Seat, keypair: &Keypair, view: u64, blocks: [BlockId; 2]) -> Option<Evidence> {
+    let scheme = seat.signer(keypair)?;
+    let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(view));
+    let vote = |block: BlockId| {
+        Notarize::<Scheme, Digest>::sign(&scheme, Proposal::new(round, View::new(view - 1), Digest(block.0)))
+    };
+    let activity = Activity::ConflictingNotarize(ConflictingNotarize::new(vote(blocks[0])?, vote(blocks[1])?));
+    Evidence::new(&activity)
 }
 
 fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: BlockId) -> Certificate {
@@ -62,6 +79,12 @@ fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: BlockId) -> C
     Certificate::new(Finalization { proposal, certificate: SimplexCertificate { signers, signatures } })
 }
 
+impl Agreement {
+    fn since(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.since_ms)
+    }
+}
+
 impl World {
     /// Whether a member answers the agreement: it is on, has a seat there, and is no liar that stalls.
     fn takes_part(&self, number: usize, seat: &Seat) -> bool {
@@ -73,10 +96,15 @@ impl World {
     fn ask(&mut self, number: usize, request: impl FnOnce(Ticket) -> Request) {
         let ticket = Ticket(self.agreement.next_ticket);
         self.agreement.next_ticket += 1;
-        self.agreement.tickets.insert(ticket, (number, self.agreement.view));
+        let request = request(ticket);
+        let about = match &request {
+            Request::Verify { block, .. } => Some(*block),
+            _ => None,
+        };
+        self.agreement.tickets.insert(ticket, (number, self.agreement.view, about));
         let now_ms = self.now_ms + self.nodes[number].skew_ms;
         if let Some(member) = &mut self.nodes[number].member {
-            member.request(request(ticket), now_ms);
+            member.request(request, now_ms);
         }
         self.round(number);
     }
@@ -122,12 +150,17 @@ impl World {
         }
         let (seat, _) = Seat::next(member.group());
         let key = seat.sealers[(view % seat.sealers.len() as u64) as usize];
-        let leader = (0..self.nodes.len()).find(|number| self.nodes[*number].keypair.author() == key);
-        let Some(leader) = leader.filter(|leader| self.takes_part(*leader, &seat)) else { return };
-        let epoch = seat.epoch;
-        let since_ms = self.now_ms;
-        self.agreement.open = Some(Open { seat, parent, leader, since_ms, block: None, votes: BTreeMap::new() });
-        self.ask(leader, |ticket| Request::Propose { ticket, epoch, parent });
+        let machines = (0..self.nodes.len()).filter(|number| self.nodes[*number].keypair.author() == key);
+        let leaders: Vec<usize> = machines.filter(|number| self.takes_part(*number, &seat)).collect();
+        if leaders.is_empty() {
+            return;
+        }
+        let (epoch, since_ms) = (seat.epoch, self.now_ms);
+        let (proposals, votes, proven) = (BTreeMap::new(), BTreeMap::new(), false);
+        self.agreement.open = Some(Open { seat, parent, leaders: leaders.clone(), since_ms, proposals, votes, proven });
+        for leader in leaders {
+            self.ask(leader, |ticket| Request::Propose { ticket, epoch, parent });
+        }
     }
 
     /// What members answer.
@@ -136,17 +169,21 @@ impl World {
         for reply in member.take_replies() {
             let (Reply::Propose(ticket, _) | Reply::Verify(ticket, _)) = reply else { continue };
             let current = self.agreement.view;
-            let asked = self.agreement.tickets.remove(&ticket).is_some_and(|asked| asked == (number, current));
-            let Some(open) = self.agreement.open.as_mut().filter(|_| asked) else { continue };
+            let asked =
+                self.agreement.tickets.remove(&ticket).filter(|(to, view, _)| (*to, *view) == (number, current));
+            let (Some(open), Some((_, _, about))) = (self.agreement.open.as_mut(), asked) else { continue };
+            let epoch = open.seat.epoch;
             match reply {
                 // Nothing is new: the view passes.
                 Reply::Propose(_, block) if block == open.parent => self.agreement.open = None,
                 Reply::Propose(_, block) => {
-                    open.block = Some(block);
-                    open.votes.insert(number, Some(true));
+                    open.proposals.insert(number, block);
+                    open.votes.insert((number, block), Some(true));
+                    self.has_voted(number, epoch);
                 }
                 Reply::Verify(_, vote) => {
-                    open.votes.insert(number, Some(vote));
+                    open.votes.insert((number, about.expect("it was asked about a block")), Some(vote));
+                    self.has_voted(number, epoch);
                 }
                 // It has taken in what was certified.
                 Reply::Final(_) => {}
@@ -154,44 +191,107 @@ impl World {
         }
     }
 
+    /// No member votes in an epoch in which an older life of it, which it has forgotten, has voted.
+    fn has_voted(&mut self, number: usize, epoch: Epoch) {
+        let place = self.place();
+        let node = &mut self.nodes[number];
+        assert!(!node.forgotten.contains(&epoch), "{place}: {number} votes again in {epoch:?}, which it has forgotten");
+        node.voted.insert(epoch);
+    }
+
+    /// The block that a machine hears of: of a leader with two faces the one of the face that it is linked to. A liar hears of all.
+    fn shown_to(&self, number: usize, proposals: &BTreeMap<usize, BlockId>) -> Vec<BlockId> {
+        let face = |leader: &usize| proposals.len() < 2 || self.is_evil(number) || number % 2 == *leader;
+        let blocks: BTreeSet<BlockId> =
+            proposals.iter().filter(|(leader, _)| face(leader)).map(|(_, id)| *id).collect();
+        blocks.into_iter().collect()
+    }
+
     fn ask_for_votes(&mut self) {
-        let Some(Open { seat, parent, leader, block: Some(block), votes, .. }) = &self.agreement.open else { return };
-        let (seat, parent, leader, block) = (seat.clone(), *parent, *leader, *block);
-        let unasked: Vec<usize> = (0..self.nodes.len())
-            .filter(|number| !votes.contains_key(number) && self.takes_part(*number, &seat))
-            .collect();
-        let now_ms = self.now_ms + self.nodes[leader].skew_ms;
-        if let Some(member) = self.nodes[leader].member.as_mut().filter(|_| !unasked.is_empty()) {
-            member.request(Request::Relay { block }, now_ms);
-            self.round(leader);
+        let Some(Open { seat, parent, leaders, proposals, votes, .. }) = &self.agreement.open else { return };
+        // Both faces name theirs before anybody is asked.
+        if proposals.is_empty() || (proposals.len() < leaders.len() && self.now_ms < self.agreement.since() + 400) {
+            return;
         }
-        for number in unasked {
+        let (seat, parent, proposals) = (seat.clone(), *parent, proposals.clone());
+        let mut unasked = Vec::new();
+        for number in (0..self.nodes.len()).filter(|number| self.takes_part(*number, &seat)) {
+            let blocks = self.shown_to(number, &proposals);
+            unasked.extend(blocks.into_iter().map(|id| (number, id)).filter(|asked| !votes.contains_key(asked)));
+        }
+        if unasked.is_empty() {
+            return;
+        }
+        for (leader, block) in &proposals {
+            let now_ms = self.now_ms + self.nodes[*leader].skew_ms;
+            if let Some(member) = self.nodes[*leader].member.as_mut() {
+                member.request(Request::Relay { block: *block }, now_ms);
+                self.round(*leader);
+            }
+        }
+        for (number, block) in unasked {
             if let Some(open) = &mut self.agreement.open {
-                open.votes.insert(number, None);
+                open.votes.insert((number, block), None);
                 self.ask(number, |ticket| Request::Verify { ticket, epoch: seat.epoch, parent, block });
             }
         }
     }
 
     fn count_votes(&mut self) {
-        let Some(Open { seat, block: Some(block), votes, .. }) = &self.agreement.open else { return };
-        let (seat, block) = (seat.clone(), *block);
-        let yes: Vec<usize> =
-            votes.iter().filter(|(_, vote)| **vote == Some(true)).map(|(number, _)| *number).collect();
-        if yes.len() < two_thirds(seat.sealers.len()) {
-            return;
+        let Some(Open { seat, proposals, votes, proven, .. }) = &self.agreement.open else { return };
+        let (seat, view) = (seat.clone(), self.agreement.view);
+        let blocks: BTreeSet<BlockId> = proposals.values().copied().collect();
+        // Two machines of one key are one sealer.
+        let yes = |block: &BlockId| {
+            let voters = votes.iter().filter(|((_, about), vote)| about == block && **vote == Some(true));
+            voters.map(|((number, _), _)| (self.nodes[*number].who, *number)).collect::<BTreeMap<usize, usize>>()
+        };
+        let good: Vec<(BlockId, BTreeMap<usize, usize>)> = blocks
+            .iter()
+            .map(|block| (*block, yes(block)))
+            .filter(|(_, yes)| yes.len() >= two_thirds(seat.sealers.len()))
+            .collect();
+        let proof = match blocks.iter().copied().collect::<Vec<_>>()[..] {
+            [one, other] if !proven => {
+                let liar = self.nodes[*proposals.keys().next().expect("two were proposed")].keypair.clone();
+                evidence(&seat, &liar, view, [one, other])
+            }
+            _ => None,
+        };
+        assert!(good.len() < 2, "{}: two blocks of one view have a quorum", self.place());
+        if let Some(proof) = proof {
+            self.accuse(proof);
         }
-        let signers: Vec<Keypair> = yes.iter().map(|number| self.nodes[*number].keypair.clone()).collect();
-        let made = certificate(&seat, &signers, self.agreement.view, block);
+        let Some((block, yes)) = good.into_iter().next() else { return };
+        let signers: Vec<Keypair> = yes.values().map(|number| self.nodes[*number].keypair.clone()).collect();
+        let made = certificate(&seat, &signers, view, block);
         assert!(made.check(&seat), "{}: a certificate of two thirds is good", self.place());
         self.agreement.last = Some(made.clone());
         self.agreement.certified += 1;
         self.agreement.open = None;
         // Some hear of it at once, the others from them.
-        for number in yes {
+        for number in yes.into_values() {
             if self.rng.once_in(2) {
                 self.show(number, made.clone());
             }
+        }
+    }
+
+    /// Somebody's simplex has seen both votes.
+    fn accuse(&mut self, proof: Evidence) {
+        let all: Vec<usize> = self.honest().filter(|number| self.nodes[*number].is_on()).collect();
+        if all.is_empty() {
+            return;
+        }
+        let number = all[self.rng.below(all.len() as u64) as usize];
+        let now_ms = self.now_ms + self.nodes[number].skew_ms;
+        if let Some(member) = &mut self.nodes[number].member {
+            member.request(Request::Offence(proof), now_ms);
+            self.agreement.proofs += 1;
+            self.round(number);
+        }
+        if let Some(open) = &mut self.agreement.open {
+            open.proven = true;
         }
     }
 }

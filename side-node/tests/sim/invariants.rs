@@ -161,6 +161,19 @@ impl World {
         }
     }
 
+    /// In BFT mode a proof that one member's simplex has found reaches all.
+    fn a_sealer_that_voted_twice_is_known_to_all(&self) {
+        if self.agreement.proofs == 0 {
+            return;
+        }
+        let liar = self.nodes[0].keypair.author();
+        for number in self.honest() {
+            let member = self.nodes[number].member.as_ref().expect("all are on");
+            let knows = member.engine().proofs().iter().any(|guilt| guilt.sealer == liar);
+            assert!(knows, "{}: {number} does not know that a sealer voted twice", self.place());
+        }
+    }
+
     /// Whether all honest members are on and agree about everything, and nothing waits to be sealed.
     pub(crate) fn is_calm(&self) -> bool {
         let tips = self.tips();
@@ -225,6 +238,7 @@ impl World {
             self.check_memory(number);
         }
         self.whoever_saw_two_has_the_proof();
+        self.a_sealer_that_voted_twice_is_known_to_all();
         let (blocks, forks) = self.ledgers.counts();
         (self.tally.blocks, self.tally.forks) = (blocks, forks);
         let proofs = |number: usize| {

@@ -5,6 +5,7 @@
 //! `SIDE_SEEDS` says how many seeds each test plays, `SIDE_SEED` which one is the first. With `SIDE_TELL` in the environment a play is told as it goes.
 
 mod agreement;
+mod bft_plays;
 mod evil;
 mod invariants;
 mod node;
@@ -110,11 +111,6 @@ fn floods_and_repeats_hold_nobody_up() {
 }
 
 #[test]
-fn in_bft_mode_what_is_final_stays_and_the_members_agree() {
-    play_all_of(Plan::bft, "agreement", |all| all.refused_links == 0 && all.proofs == 0);
-}
-
-#[test]
 fn plays_that_failed_once_do_not_fail_again() {
     for (evil, seed) in FAILED_ONCE {
         play(Plan::of(seed, evil));
@@ -127,6 +123,8 @@ fn the_same_seed_gives_the_same_trace() {
         let (one, other) = (play(Plan::of(1, evil)), play(Plan::of(1, evil)));
         assert_eq!((one.trace(), one.tally), (other.trace(), other.tally), "{evil:?}");
     }
-    assert_eq!(play(Plan::bft(1)).trace(), play(Plan::bft(1)).trace());
+    for plan in [Plan::bft(1), Plan::bft_set_back(1), Plan::bft_two_faces(1)] {
+        assert_eq!(play(plan.clone()).trace(), play(plan).trace());
+    }
     assert_ne!(play(Plan::new(6)).trace(), play(Plan::new(12)).trace());
 }

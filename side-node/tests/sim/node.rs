@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::identity::Keypair;
 use bytes::Bytes;
-use side_ledger::block::Height;
+use side_ledger::block::{Epoch, Height};
 use side_ledger::{BlockId, Genesis, Name};
 use side_node::error::CommandError;
 use side_node::member::{Member, News};
@@ -61,6 +61,11 @@ pub(crate) struct Node {
     pub(crate) backup: Option<Vec<u8>>,
     /// Whether its disk was set back since it was last told that it may write.
     pub(crate) restored: bool,
+    /// The epochs in which it has voted on blocks (BFT mode), and those of them that it has forgotten since its disk was set back.
+    pub(crate) voted: BTreeSet<Epoch>,
+    pub(crate) forgotten: BTreeSet<Epoch>,
+    /// Whether it took no part in the agreement when it was last on (BFT mode).
+    pub(crate) stays_out: bool,
     /// How far the checks have looked at its chain: the last block.
     pub(crate) checked: Option<BlockId>,
     /// When its chain last grew, or nothing was pending.
@@ -84,6 +89,9 @@ impl Node {
             tick_at: None,
             backup: None,
             restored: false,
+            voted: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            stays_out: false,
             checked: None,
             moved_ms: 0,
             heard: VecDeque::new(),

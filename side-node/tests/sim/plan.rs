@@ -50,11 +50,21 @@ impl Plan {
         Self::of(seed, EVILS[(seed % EVILS.len() as u64) as usize])
     }
 
-    /// Sealers that agree on each block; in every other play one of them says nothing. Disks are not set back: a sealer whose disk was set back takes no part
-    /// up to the next epoch, and with two of four there would be none.
+    /// Sealers that agree on each block; in every other play one of them says nothing.
     pub(crate) fn bft(seed: u64) -> Self {
         let evil = if seed.is_multiple_of(2) { Evil::Nobody } else { Evil::Stalls };
         Self { bft: true, restores: false, ..Self::of(seed, evil) }
+    }
+
+    /// Sealers that agree on each block, of whom one at a time is set back to an older disk. It takes no part until a further epoch begins: people begin some, and the
+    /// nodes one by themselves.
+    pub(crate) fn bft_set_back(seed: u64) -> Self {
+        Self { bft: true, restores: true, crash_every_ms: 400, ..Self::of(seed, Evil::Nobody) }
+    }
+
+    /// Sealers that agree on each block, of whom one runs two machines under one key: it proposes two blocks in a view and votes for both.
+    pub(crate) fn bft_two_faces(seed: u64) -> Self {
+        Self { bft: true, restores: false, ..Self::of(seed, Evil::TwoFaces) }
     }
 
     pub(crate) fn of(seed: u64, evil: Evil) -> Self {

@@ -358,12 +358,27 @@ impl World {
 
     /// Puts an older state of its disk in the place of the present one. What it told since is not promised any more, but it must not contradict it.
     fn set_back(&mut self, number: usize) {
+        if self.plan.bft && !self.is_spare(number) {
+            return;
+        }
         let Some(backup) = self.nodes[number].backup.take() else { return };
         self.nodes[number].disk.put_back(&backup);
         self.nodes[number].restored = true;
         self.nodes[number].told = Default::default();
+        let voted = std::mem::take(&mut self.nodes[number].voted);
+        self.nodes[number].forgotten.extend(voted);
         self.tally.restores += 1;
         self.note(&[b'b', number as u8]);
+    }
+
+    /// Whether the agreement can do without this sealer: with the liar and those that stay out already it is a third at most, or nothing would ever be final again.
+    fn is_spare(&self, number: usize) -> bool {
+        let out = self.honest().filter(|other| {
+            let node = &self.nodes[*other];
+            *other != number && (node.restored || node.stays_out)
+        });
+        let liars = usize::from(self.plan.evil != Evil::Nobody);
+        !self.is_evil(number) && 3 * (out.count() + liars + 1) < self.plan.members
     }
 
     /// A round of a member, and what follows from it.
@@ -375,6 +390,8 @@ impl World {
         if !self.nodes[number].round(now_ms) {
             return self.is_off(number);
         }
+        let out = self.nodes[number].member.as_ref().is_some_and(|member| member.seat().is_none());
+        self.nodes[number].stays_out = out;
         self.take_replies(number);
         self.end_links(number);
         self.send_all(number);
@@ -580,6 +597,9 @@ impl World {
         let proofs = member.engine().proofs();
         let is_convicted = proofs.iter().any(|guilt| guilt.epoch == epoch && sealers.contains(&guilt.sealer));
         let moved = self.ledgers.has_moved(number, tip);
+        if self.plan.bft && self.plan.restores && self.is_troubled() && self.rng.once_in(4) {
+            return self.vote_for_an_epoch(number);
+        }
         if !is_convicted && (moved || pending == 0) {
             self.nodes[number].moved_ms = self.now_ms;
             return;
@@ -596,6 +616,13 @@ impl World {
         if let Some(key) = candidates.get(pick) {
             self.say(number, &Verb::Vote { ballot: Ballot::Leader { node: key.to_string() } });
         }
+    }
+
+    /// In BFT mode people begin epochs as well: for a while all are for one first leader, then for another.
+    fn vote_for_an_epoch(&mut self, number: usize) {
+        let who = self.now_ms / 1_500 % self.nodes.len() as u64;
+        let node = self.nodes[who as usize].keypair.author().to_string();
+        self.say(number, &Verb::Vote { ballot: Ballot::Leader { node } });
     }
 
     /// Where in the play this is, for whoever has to find it again.
