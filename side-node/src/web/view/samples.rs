@@ -165,6 +165,7 @@ fn of(graph: Graph, names: &[&str]) -> Glance {
         pending_voters: Vec::new(),
         interval_ms: 1000,
         may_seal: true,
+        sealer_problem: None,
         document: Document::Complete,
         backfill: None,
         offences: Vec::new(),
