@@ -1,5 +1,7 @@
 //! A group that has lost its quorum for good: another one goes on from it, and everybody can check with what.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use side_tests::process::{Process, eventually};
 
@@ -70,16 +72,16 @@ fn a_group_without_a_quorum_is_gone_on_from_with_its_last_balances_and_whoever_w
     // It has the balances and a quorum.
     bank.home.ok(&["send", "node2", "node5", "50", "--group", NEXT]);
     eventually("the new group seals", || {
-        let balance = balances(&bank, "node6", NEXT);
-        (accounts(&balance).iter().map(|(_, amount)| *amount).collect::<std::collections::BTreeSet<_>>()
-            == [50, 200, 250, 500].into())
-        .then_some(())
+        let amounts: BTreeSet<u64> =
+            accounts(&balances(&bank, "node6", NEXT)).into_iter().map(|(_, amount)| amount).collect();
+        (amounts == BTreeSet::from([50, 200, 250, 500])).then_some(())
     });
     // The members of the old group are told there, sealer or not, with an invitation that leads in.
     let history: Value =
         serde_json::from_str(&bank.home.ok(&["history", "node2", "--group", GROUP, "--json"])).expect("JSON");
-    let told = history["entries"].as_array().expect("entries").iter().rev().find_map(|entry| entry["body"].as_str());
-    let invitation = told.and_then(|text| text.split_whitespace().find(|word| word.starts_with("side://")));
+    let entries = history["entries"].as_array().expect("entries").iter();
+    let words = entries.filter_map(|entry| entry["body"].as_str()).flat_map(str::split_whitespace);
+    let invitation = words.into_iter().find(|word| word.starts_with("side://"));
     let invitation = invitation.expect("a note with an invitation").to_owned();
 
     // The counter-example: the lost ones were not lost. The old group goes on, and both claim the same units; that is shown.
@@ -90,7 +92,7 @@ fn a_group_without_a_quorum_is_gone_on_from_with_its_last_balances_and_whoever_w
     eventually("whoever looks is warned", || {
         (shown(&bank, "node2")["comparison"]["verdict"] == "gone_on").then_some(())
     });
-    bank.home.ok(&["group", "join", "node3", &invitation]);
+    bank.home.ok(&["group", "join", "node3", invitation.as_str()]);
     assert_eq!(shown(&bank, NODES[2])["comparison"]["verdict"], "gone_on");
     drop(others);
 }
