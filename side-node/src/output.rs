@@ -15,6 +15,7 @@ use crate::daemon::view::{
     Status, Who,
 };
 use crate::error::CommandError;
+use crate::net::p2p::TurnedAway;
 
 /// Hexadecimal digits of an id or key in the human output: enough to tell things apart, short enough to read.
 const SHORT: usize = 12;
@@ -477,7 +478,25 @@ pub fn peers(peers: &Peers) -> String {
     if let Some(relay) = &peers.relay {
         let _ = writeln!(out, "relay {}", self::relay(relay));
     }
+    if let Some(turned) = peers.turned_away.filter(|turned| turned.all() > 0) {
+        let _ = writeln!(out, "{}", turned_away(&turned));
+    }
     out
+}
+
+/// Who was turned away at the door, for people.
+fn turned_away(turned: &TurnedAway) -> String {
+    let TurnedAway { silent, garbage, crowded, newcomers, refused } = *turned;
+    let reasons = [
+        (silent, "said nothing"),
+        (garbage, "did not begin as a node does"),
+        (crowded, "came while too many did"),
+        (newcomers, "were newcomers and came while too many did"),
+        (refused, "were newcomers and were refused"),
+    ];
+    let told: Vec<String> =
+        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    format!("turned away at the door: {}", told.join(", "))
 }
 
 /// An accepted note for people.

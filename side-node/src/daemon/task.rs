@@ -466,6 +466,7 @@ fn around<'a>(member: &Member, ways: &Ways, outlets: &'a BTreeMap<LinkId, Arc<dy
         relay: Some(relay_status(member, &ways.relay)),
         attempts: ways.direct.attempts(),
         sealer_problem: ways.sealer.as_ref().and_then(|sealer| sealer.problem(member)),
+        turned_away: Some(ways.direct.turned_away()),
         round_trip: Some(Box::new(|link| outlets.get(&link).and_then(|outlet| outlet.round_trip()))),
         ..Around::default()
     }

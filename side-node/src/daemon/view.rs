@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use side_ledger::Entry;
 
 use super::groups::GroupBrief;
+use crate::net::p2p::TurnedAway;
 
 /// Where a transaction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -412,6 +413,9 @@ pub struct Peers {
     pub links: Vec<LinkStatus>,
     /// How it stands with the relay; nothing while the node is stopped.
     pub relay: Option<RelayStatus>,
+    /// Connections of the node, whatever the group, that were turned away at its door since it started; nothing while it is stopped.
+    #[serde(default)]
+    pub turned_away: Option<TurnedAway>,
 }
 
 /// What was said about swaps by a node or to it.

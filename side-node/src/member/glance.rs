@@ -43,6 +43,7 @@ impl Member {
     /// The group at a glance, but for swaps: whoever holds the member knows of those.
     pub fn glance(&mut self, around: Around<'_>) -> Glance {
         let (revision, time_ms) = (around.revision, around.now_ms);
+        let turned_away = around.turned_away;
         let status = self.brief_status(around);
         let peers = Peers {
             group: status.group.clone(),
@@ -50,6 +51,7 @@ impl Member {
             members: self.authors(MAX_GLANCE_MEMBERS),
             links: status.peers.clone(),
             relay: status.relay.clone(),
+            turned_away,
         };
         Glance {
             version: GLANCE_VERSION,

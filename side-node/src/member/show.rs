@@ -20,6 +20,7 @@ use crate::daemon::view::{
     AccountLine, Balances, BlockLine, Blocks, Equivocator, History, Line, LinkStatus, Member as Author, Offence, Peers,
     PendingVoter, RelayStatus, Stage, Standing, Status, Swaps, Voter, Who,
 };
+use crate::net::p2p::TurnedAway;
 use crate::net::{Attempt, LinkId};
 
 /// What whoever runs a member knows beside it. The default is a node that does not run.
@@ -33,6 +34,8 @@ pub struct Around<'a> {
     pub attempts: Vec<Attempt>,
     /// Why this node's part in the agreement of the BFT mode does not run as it should.
     pub sealer_problem: Option<String>,
+    /// Connections that were turned away at the door.
+    pub turned_away: Option<TurnedAway>,
     /// The last measured time for a message to go there and back on a link.
     pub round_trip: Option<Box<dyn Fn(LinkId) -> Option<Duration> + 'a>>,
     /// How often what is shown has changed since the node began to run.
@@ -309,6 +312,7 @@ impl Member {
             members: self.authors(usize::MAX),
             links: self.link_lines(&around),
             relay: around.relay,
+            turned_away: around.turned_away,
         }
     }
 

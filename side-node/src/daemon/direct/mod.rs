@@ -67,7 +67,7 @@ impl Direct {
         let doorkeeper = Arc::new(Doorkeeper::new(invited));
         let tasks = vec![
             tokio::spawn(local::watch(root, p2p.clone(), keypair.author(), LOOK_EVERY)),
-            tokio::spawn(join::server::serve(keypair.clone(), newcomers, doorkeeper.clone())),
+            tokio::spawn(join::server::serve(keypair.clone(), newcomers, doorkeeper.clone(), p2p.turned())),
         ];
         Ok(Self { p2p, keypair, home, own, doorkeeper, tasks, notices })
     }

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::daemon::membership::Membership;
 use crate::home::NodeHome;
 use crate::net::join::client::{self, JoinError};
-use crate::net::p2p::{P2p, Record, RecordError, Whereabouts};
+use crate::net::p2p::{P2p, Record, RecordError, TurnedAway, Whereabouts};
 use crate::net::{Attempt, Event, LinkId, Transport};
 use crate::output::printable;
 
@@ -99,6 +99,11 @@ impl DirectWay {
             known.refresh();
         }
         Ok(())
+    }
+
+    /// Connections that were turned away at the node's door.
+    pub(in crate::daemon) fn turned_away(&self) -> TurnedAway {
+        lock(&self.known).peers().turned_away()
     }
 
     /// The next message for a link, if there is one.

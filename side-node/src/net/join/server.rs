@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::Refused;
 use super::message::{Answer, Claim, Greeting, Knock, Transcript, read, write};
-use crate::net::p2p::{Newcomers, Record};
+use crate::net::p2p::{Newcomers, Record, Turned};
 
 /// How long a whole conversation may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -43,25 +43,37 @@ pub trait Host: Send + Sync + 'static {
 }
 
 /// Serves newcomers until there are no more: the network has stopped.
-pub async fn serve(keypair: Keypair, mut newcomers: Newcomers, host: Arc<dyn Host>) {
+pub async fn serve(keypair: Keypair, mut newcomers: Newcomers, host: Arc<dyn Host>, turned: Arc<Turned>) {
     let places = Arc::new(Semaphore::new(MAX_AT_ONCE));
     let mut counts = Counts::default();
     while let Some((address, stream)) = newcomers.recv().await {
         if !counts.admit(address.ip(), Instant::now()) {
             tracing::debug!(%address, "too many newcomers");
+            turned.note_newcomer();
             continue;
         }
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (keypair, host) = (keypair.clone(), host.clone());
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            turned.note_newcomer();
+            continue;
+        };
+        let (keypair, host, turned) = (keypair.clone(), host.clone(), turned.clone());
         tokio::spawn(async move {
             let _place = place;
             match timeout(DEADLINE, converse(&keypair, stream, address, &host)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(Verdict::LetIn)) => {}
+                Ok(Ok(Verdict::Refused)) => turned.note_refused(),
                 Ok(Err(error)) => tracing::debug!(%address, %error, "a newcomer's conversation ended"),
                 Err(_) => tracing::debug!(%address, "a newcomer took too long"),
             }
         });
     }
+}
+
+/// What came of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    LetIn,
+    Refused,
 }
 
 /// One conversation.
@@ -70,7 +82,7 @@ pub(super) async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     address: SocketAddr,
     host: &Arc<dyn Host>,
-) -> std::io::Result<()> {
+) -> std::io::Result<Verdict> {
     let malformed = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
     let mut transcript = Transcript::new();
     let mut knock = [0; Knock::BYTES];
@@ -93,7 +105,10 @@ pub(super) async fn converse(
             tracing::info!(%address, key = %knock.key, group = %knock.group, %refused, "a newcomer was refused")
         }
     }
-    write(&mut stream, &Answer(answer).encode(keypair, &transcript)).await
+    let verdict = if answer.is_ok() { Verdict::LetIn } else { Verdict::Refused };
+    // It is decided, whether or not the newcomer hears of it.
+    let _ = write(&mut stream, &Answer(answer).encode(keypair, &transcript)).await;
+    Ok(verdict)
 }
 
 /// How many came lately.

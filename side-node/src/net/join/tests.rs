@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::Refused;
 use super::client::{self, JoinError};
 use super::message::{Answer, Claim, Greeting, Knock, MAX_MESSAGE, Transcript};
-use super::server::{self, Counts, Host};
+use super::server::{self, Counts, Host, Verdict};
 use crate::daemon::invited::{Invited, token, token_pair};
 use crate::home::{NodeHome, Root};
-use crate::net::p2p::Record;
+use crate::net::p2p::{Record, Turned};
 
 const GROUP: GroupId = GroupId([7; 32]);
 const SECRET: JoinSecret = JoinSecret([42; 32]);
@@ -109,7 +109,10 @@ fn the_holder_of_a_secret_is_let_in_once_and_told_where_members_are() {
 }
 
 /// A conversation by hand: what the server does when the newcomer's second message is `claim` of it.
-async fn with_claim(door: &Arc<Door>, claim: impl FnOnce(&Knock, &mut Transcript) -> Vec<u8>) -> std::io::Result<()> {
+async fn with_claim(
+    door: &Arc<Door>,
+    claim: impl FnOnce(&Knock, &mut Transcript) -> Vec<u8>,
+) -> std::io::Result<Verdict> {
     let (mut theirs, ours) = tokio::io::duplex(64 << 10);
     let host: Arc<dyn Host> = door.clone();
     let key = keypair(1);
@@ -171,6 +174,42 @@ fn a_replayed_a_stolen_and_a_forged_proof_let_nobody_in() {
     });
     assert!(home.door.came.lock().unwrap().is_empty());
     home.door.invited.lock().unwrap().check(&GROUP, &token(&SECRET), &keypair(5).author(), 5).unwrap();
+}
+
+#[test]
+fn whom_the_member_turns_away_is_counted() {
+    let home = home();
+    runtime().block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (door, newcomers) = tokio::sync::mpsc::channel(1);
+        let turned = Arc::<Turned>::default();
+        let serving = tokio::spawn(server::serve(keypair(1), newcomers, home.door.clone(), turned.clone()));
+        let come = async || {
+            let (theirs, ours) = tokio::join!(tokio::net::TcpStream::connect(at), listener.accept());
+            let (ours, from) = ours.unwrap();
+            door.send((from, ours)).await.unwrap();
+            theirs.unwrap()
+        };
+        let member = NodeAddress { key: keypair(1).author(), at: at.into() };
+        let own = keypair(4);
+        client::converse(come().await, &member, &own, Some(&SECRET), &record(4)).await.unwrap();
+        client::converse(come().await, &member, &own, None, &record(4)).await.unwrap_err();
+        // The answer is on its way before it is counted.
+        while turned.count().refused == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Of a crowd from one address the last ones are closed at once.
+        let mut crowd = Vec::new();
+        while turned.count().newcomers < 3 {
+            crowd.push(come().await);
+            assert!(crowd.len() < 100, "all of them were served");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(turned.count().refused, 1);
+        drop(door);
+        serving.await.unwrap();
+    });
 }
 
 #[test]

@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use super::dials::Dials;
 
 /// What a peer's connection begins with: the length of the key that the handshake of commonware starts with.
 const PEER: u8 = 32;
@@ -24,26 +26,41 @@ const FIRST_BYTE: Duration = Duration::from_secs(2);
 const MAX_AT_DOOR: usize = 128;
 /// Most connections at the door from one address: others come in beside one that floods. Members on one machine or behind one router share an address.
 const MAX_FROM_ADDRESS: usize = 32;
-/// Most addresses of which it is known how the last attempt ended: more than are ever tried.
-const MAX_DIALS: usize = 4096;
 /// Connections that wait for the part that they are for; more are turned away.
 const QUEUE: usize = 64;
 
-/// How an attempt to reach an address ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Dialled {
-    /// Somebody is there. Whether it is the right one, and takes the connection now, is another matter.
-    Answered,
-    /// Nobody is, for this reason.
-    Failed(String),
-}
-
-/// Connections that were turned away, by reason.
+/// Counts connections that are turned away, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Turned {
+pub struct Turned {
     silent: AtomicU64,
     garbage: AtomicU64,
     crowded: AtomicU64,
+    newcomers: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Turned {
+    /// A newcomer found too many before it.
+    pub fn note_newcomer(&self) {
+        self.newcomers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A newcomer was not let in.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were so far.
+    pub fn count(&self) -> TurnedAway {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TurnedAway {
+            silent: read(&self.silent),
+            garbage: read(&self.garbage),
+            crowded: read(&self.crowded),
+            newcomers: read(&self.newcomers),
+            refused: read(&self.refused),
+        }
+    }
 }
 
 /// Connections that were turned away since the start, by reason.
@@ -55,6 +72,18 @@ pub struct TurnedAway {
     pub garbage: u64,
     /// There were too many at once.
     pub crowded: u64,
+    /// They were newcomers, and too many came before them.
+    pub newcomers: u64,
+    /// They were newcomers who were not let in.
+    pub refused: u64,
+}
+
+impl TurnedAway {
+    /// How many there were, for whatever reason.
+    pub fn all(&self) -> u64 {
+        let Self { silent, garbage, crowded, newcomers, refused } = *self;
+        silent + garbage + crowded + newcomers + refused
+    }
 }
 
 /// The door, before and after it opens.
@@ -63,8 +92,7 @@ pub(super) struct Door {
     listener: Mutex<Option<std::net::TcpListener>>,
     newcomers: mpsc::Sender<(SocketAddr, TcpStream)>,
     turned: Arc<Turned>,
-    /// How the last attempt to reach an address ended.
-    dials: Mutex<HashMap<SocketAddr, Dialled>>,
+    dials: Mutex<Dials>,
 }
 
 impl Door {
@@ -90,26 +118,13 @@ impl Door {
         self.address
     }
 
-    pub(super) fn turned_away(&self) -> TurnedAway {
-        TurnedAway {
-            silent: self.turned.silent.load(Ordering::Relaxed),
-            garbage: self.turned.garbage.load(Ordering::Relaxed),
-            crowded: self.turned.crowded.load(Ordering::Relaxed),
-        }
+    pub(super) fn turned(&self) -> &Arc<Turned> {
+        &self.turned
     }
 
-    /// Notes how an attempt to reach an address ended.
-    pub(super) fn note_dial(&self, address: SocketAddr, outcome: Dialled) {
-        let mut dials = self.dials.lock().unwrap_or_else(PoisonError::into_inner);
-        if dials.len() >= MAX_DIALS && !dials.contains_key(&address) {
-            dials.clear();
-        }
-        dials.insert(address, outcome);
-    }
-
-    /// How the last attempt to reach an address ended; nothing before the first has.
-    pub(super) fn dialled(&self, address: &SocketAddr) -> Option<Dialled> {
-        self.dials.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    /// How attempts to reach others ended.
+    pub(super) fn dials(&self) -> MutexGuard<'_, Dials> {
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the door, once, within a tokio runtime.

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use commonware_runtime::telemetry::metrics::{Metric, Registered};
@@ -23,7 +23,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::door::{Dialled, Door, Visitors};
+use super::dials::Dialled;
+use super::door::{Door, Visitors};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -153,12 +154,18 @@ impl Network for Gate {
     }
 
     async fn dial(&self, address: SocketAddr) -> Result<(GateSink, GateStream), Error> {
+        // Commonware tries again and again at one pace; where nobody is, we do not.
+        if !self.door.dials().is_due(&address, Instant::now()) {
+            return Err(Error::ConnectionFailed);
+        }
         let (outcome, result) = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => (Dialled::Answered, Ok(split(stream))),
             Ok(Err(error)) => (Dialled::Failed(error.kind().to_string()), Err(Error::ConnectionFailed)),
             Err(_) => (Dialled::Failed("no answer".to_owned()), Err(Error::Timeout)),
         };
-        self.door.note_dial(address, outcome);
+        // Without randomness, rests are just not spread.
+        let chance = crate::clock::random().map_or(u32::MAX, u32::from_be_bytes);
+        self.door.dials().note(address, outcome, Instant::now(), chance);
         result
     }
 }

@@ -90,7 +90,7 @@ impl Link {
             id,
             since: now,
             outbox: Outbox::new(id, bell.clone()),
-            account: Account::new(id, bell.clone()),
+            account: Account::new(id, bell.clone(), GRANT_EVERY),
             remote,
             heard: now,
             next_ping: now,
@@ -221,7 +221,7 @@ impl Link {
 
     fn grant(&mut self) -> Vec<u8> {
         // What is held only falls between the two readings, so what is granted only grows.
-        self.granted = self.granted.max(self.cost - self.account.held() + WINDOW);
+        self.granted = self.granted.max(self.cost - self.account.told() + WINDOW);
         self.told = self.received;
         frame::credit(self.remote, self.received, self.granted)
     }

@@ -8,13 +8,14 @@
 //!                        door: one port, for peers and for newcomers
 //! ```
 //! - `frame`, `link`, `links`: the bytes and the rules of links, without a socket or a clock; `outbox` is what they share with members
-//! - `book`: who may connect
+//! - `book`: who may connect; `dials`: when an address is tried again
 //! - `thread`: the network thread, commonware's runtime; `gate` and `door` are its connections, `lanes` what consensus uses
 //!
 //! Commonware may drop a message: its mailboxes are bounded and its rates limited. Links number their frames, keep few under way, and begin anew where one
 //! is lost. It admits tracked keys only; newcomers come in by the same port (`net::join`).
 
 mod book;
+mod dials;
 mod door;
 mod frame;
 mod gate;
@@ -46,7 +47,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use book::LocalPeer;
-pub use door::TurnedAway;
+pub use door::{Turned, TurnedAway};
 pub use lanes::{Engine, EngineError, EngineHandle, Lane, LaneSender, PeerBlocker, lane};
 pub use links::LinkStatus;
 pub use record::{Record, RecordError};
@@ -148,6 +149,11 @@ impl P2p {
         let _ = self.commands.send(Command::Fixed(peers));
     }
 
+    /// Who serves newcomers counts here whom it turns away.
+    pub fn turned(&self) -> Arc<Turned> {
+        self.shared.door.turned().clone()
+    }
+
     /// How it stands.
     pub fn status(&self) -> Status {
         self.shared.status()
@@ -202,6 +208,11 @@ impl GroupPeers {
     /// Who is in the group, and where they say they are, best first. Replaces what was said before.
     pub fn set_peers(&self, members: Vec<(AuthorId, Vec<HostPort>)>) {
         let _ = self.commands.send(Command::Members { group: self.group, members });
+    }
+
+    /// Connections that were turned away at the node's door.
+    pub fn turned_away(&self) -> TurnedAway {
+        self.shared.door.turned().count()
     }
 }
 

@@ -191,14 +191,26 @@ impl Outlet for Outbox {
 pub(super) struct Account {
     link: LinkId,
     held: AtomicU64,
+    /// The cost that was dropped since the other side was last told.
+    freed: AtomicU64,
+    /// From so much on the bell is rung: what is less is not worth a frame.
+    worth: u64,
     bell: Arc<Bell>,
     /// The bell has been rung and not been answered.
     rung: AtomicBool,
 }
 
 impl Account {
-    pub(super) fn new(link: LinkId, bell: Arc<Bell>) -> Arc<Self> {
-        Arc::new(Self { link, held: AtomicU64::new(0), bell, rung: AtomicBool::new(false) })
+    pub(super) fn new(link: LinkId, bell: Arc<Bell>, worth: u64) -> Arc<Self> {
+        let (held, freed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { link, held, freed, worth, bell, rung: AtomicBool::new(false) })
+    }
+
+    /// The cost of what is held, for a frame that tells the other side.
+    pub(super) fn told(&self) -> u64 {
+        // Before the reading: what is dropped in between is told and counted, which rings the bell too early and never too late.
+        self.freed.swap(0, Ordering::SeqCst);
+        self.held()
     }
 
     /// The cost of what is held; answers the bell.
@@ -232,7 +244,8 @@ impl AsRef<[u8]> for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.account.held.fetch_sub(self.cost, Ordering::AcqRel);
-        if !self.account.rung.swap(true, Ordering::AcqRel) {
+        let freed = self.account.freed.fetch_add(self.cost, Ordering::AcqRel) + self.cost;
+        if freed >= self.account.worth && !self.account.rung.swap(true, Ordering::AcqRel) {
             self.account.bell.ring(self.account.link);
         }
     }

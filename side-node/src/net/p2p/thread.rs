@@ -27,10 +27,12 @@ use futures_util::FutureExt as _;
 use side_ledger::GroupId;
 use side_ledger::address::{HostPort, NodeAddress};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::book::{Book, LocalPeer, MAX_PEERS};
-use super::door::{Dialled, Door, TurnedAway};
+use super::dials::Dialled;
+use super::door::{Door, TurnedAway};
 use super::frame::MAX_FRAME;
 use super::gate::Gate;
 use super::keys;
@@ -152,7 +154,7 @@ impl Shared {
 
     pub(super) fn status(&self) -> Status {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        status.turned_away = self.door.turned_away();
+        status.turned_away = self.door.turned().count();
         status
     }
 
@@ -161,7 +163,7 @@ impl Shared {
     }
 
     fn outcome(&self, at: &HostPort) -> Option<Dialled> {
-        at.socket().and_then(|socket| self.door.dialled(&socket))
+        at.socket().and_then(|socket| self.door.dials().outcome(&socket))
     }
 
     /// The peers of a group that are tried and to whom there is no link.
@@ -225,7 +227,10 @@ pub(super) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>
             // A consensus engine that fails takes neither the connections nor the other groups with it.
             .with_catch_panics(true)
             .with_storage_directory(&start.storage);
-        runtime::Runner::new(config).start(|context| run(context, start));
+        // As a task: what waits for it and what it wakes runs on the same threads, and the way between them is short. The runner's own thread only waits.
+        runtime::Runner::new(config).start(|context| async move {
+            let _ = context.child("links").spawn(|context| run(context, start)).await;
+        });
     })
 }
 
@@ -327,9 +332,26 @@ async fn run(context: runtime::Context, start: Start) {
     drop(stopped);
 }
 
+/// The way to a group's member.
 struct GroupEvents {
-    events: mpsc::UnboundedSender<Event>,
+    direct: mpsc::Sender<Event>,
+    /// What finds no room there waits here.
+    queue: mpsc::UnboundedSender<Event>,
     waiting: Arc<AtomicUsize>,
+}
+
+impl GroupEvents {
+    fn send(&self, event: Event) {
+        let mut event = event;
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            match self.direct.try_send(event) {
+                Ok(()) => return,
+                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => event = back,
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.queue.send(event);
+    }
 }
 
 /// What the thread's main task knows.
@@ -364,16 +386,18 @@ impl Hub {
                 let (queue, mut queued) = mpsc::unbounded_channel();
                 let count = waiting.clone();
                 // The queue is bounded by the links' windows and by how often links come up (see `Links`).
+                let direct = events.clone();
                 self.context.child("member").spawn(|_| async move {
                     while let Some(event) = queued.recv().await {
-                        count.fetch_sub(1, Ordering::Relaxed);
-                        if events.send(event).await.is_err() {
+                        let sent = events.send(event).await;
+                        count.fetch_sub(1, Ordering::Release);
+                        if sent.is_err() {
                             break;
                         }
                     }
                 });
                 self.links.open(group, waiting.clone());
-                self.groups.insert(group, GroupEvents { events: queue, waiting });
+                self.groups.insert(group, GroupEvents { direct, queue, waiting });
                 self.book.open(group);
             }
             Command::Shut { group } => {
@@ -501,9 +525,9 @@ impl Hub {
         // Before the events: whoever hears that a link is down finds the reason in the status.
         self.tell(now);
         for (group, event) in events {
-            let Some(queue) = self.groups.get(&group) else { continue };
-            queue.waiting.fetch_add(1, Ordering::Relaxed);
-            let _ = queue.events.send(event);
+            if let Some(way) = self.groups.get(&group) {
+                way.send(event);
+            }
         }
         let next = next.min(self.look_at).min(self.tell_at);
         self.held_back.map_or(next, |at| next.min(at))

@@ -196,6 +196,7 @@ fn of(graph: Graph, names: &[&str]) -> Glance {
             members: members.collect(),
             links: status.peers.clone(),
             relay: status.relay.clone(),
+            turned_away: None,
         },
         blocks: (1..=height).map(|height| block(height, &graph, &node)).collect(),
         balances: Balances {
