@@ -1,8 +1,11 @@
 //! The thread that commits for everybody: all that is queued goes into one transaction with one flush of the disk, however many wait for it.
 //!
+//! Where nothing is queued and nobody commits, whoever has a thread to spare commits there ([`GroupCommit::commit_here`]): the way to the writer's thread and back
+//! costs as much as a fast disk's flush. Whatever comes meanwhile is queued, and the thread commits it together.
+//!
 //! Rules:
 //! - A [`Completion`] tells of success only after the transaction that holds its batch is on disk.
-//! - Batches are committed in the order in which they were appended.
+//! - Batches are committed in the order in which they were appended, whichever thread commits them.
 //! - The queue is bounded. Whoever finds it full waits ([`GroupCommit::append`], [`GroupCommit::append_async`]) or gets the batch back
 //!   ([`GroupCommit::try_append`]).
 //! - The first error stops the writer for good: everybody who waits is told, and so is everybody who comes later. What is not on disk is never said to be.
@@ -136,6 +139,8 @@ struct Queue {
     closing: bool,
     failed: Option<WriterError>,
     handles: usize,
+    /// Somebody commits: the thread, or whoever does it by himself. Nobody else touches the store.
+    busy: bool,
     space_wakers: Vec<Waker>,
     failure_wakers: Vec<Waker>,
     commits: u64,
@@ -145,23 +150,44 @@ struct Queue {
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something is queued, or the writer shall end.
+    /// Something is queued and the store is free, or the writer shall end.
     work: Condvar,
     /// There is room, or the writer has stopped.
     space: Condvar,
     limits: WriterLimits,
 }
 
-/// A handle to the writer thread. Cheap to clone; when the last handle is dropped, the writer commits what is queued and ends.
-#[derive(Debug)]
+/// The place of a store that several threads write to by turns. Empty once the writer has ended.
+trait Place: Send {
+    fn commit(&mut self, batch: &Batch) -> Result<u64, WriterError>;
+}
+
+impl<S: Store> Place for Option<S> {
+    fn commit(&mut self, batch: &Batch) -> Result<u64, WriterError> {
+        // A store that panics is gone: nobody knows what it has in its hands.
+        let mut store = self.take().ok_or(WriterError::Closed)?;
+        let outcome = store.commit(batch);
+        *self = Some(store);
+        outcome.map_err(|error| WriterError::Failed(Arc::new(error)))
+    }
+}
+
+/// A handle to the writer. Cheap to clone; when the last handle is dropped, the writer commits what is queued and ends.
 pub struct GroupCommit {
     shared: Arc<Shared>,
+    store: Arc<Mutex<dyn Place>>,
+}
+
+impl std::fmt::Debug for GroupCommit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupCommit").field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 /// Ends a writer and gives its store back.
 pub struct WriterThread<S> {
     shared: Arc<Shared>,
-    thread: JoinHandle<S>,
+    thread: JoinHandle<Option<S>>,
 }
 
 impl<S> std::fmt::Debug for WriterThread<S> {
@@ -175,7 +201,7 @@ impl<S: Store + 'static> WriterThread<S> {
     pub fn close(self) -> (Option<S>, Result<(), WriterError>) {
         lock(&self.shared.queue).closing = true;
         self.shared.work.notify_all();
-        let store = self.thread.join().ok();
+        let store = self.thread.join().ok().flatten();
         let failed = lock(&self.shared.queue).failed.clone();
         let outcome = match failed {
             Some(WriterError::Failed(error)) => Err(WriterError::Failed(error)),
@@ -190,9 +216,34 @@ impl GroupCommit {
     pub fn spawn<S: Store + 'static>(store: S, limits: WriterLimits) -> std::io::Result<(Self, WriterThread<S>)> {
         let queue = Mutex::new(Queue { handles: 1, ..Queue::default() });
         let shared = Arc::new(Shared { queue, work: Condvar::new(), space: Condvar::new(), limits });
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("side-store".into()).spawn(move || run(store, &for_thread))?;
-        Ok((Self { shared: Arc::clone(&shared) }, WriterThread { shared, thread }))
+        let store = Arc::new(Mutex::new(Some(store)));
+        let (for_thread, its_store) = (Arc::clone(&shared), Arc::clone(&store));
+        let work = move || {
+            run(&for_thread, &*its_store);
+            // Nobody commits any more.
+            lock(&its_store).take()
+        };
+        let thread = std::thread::Builder::new().name("side-store".into()).spawn(work)?;
+        Ok((Self { shared: Arc::clone(&shared), store }, WriterThread { shared, thread }))
+    }
+
+    /// Commits a batch on the calling thread, if nothing is queued and nobody commits; otherwise the batch comes back, to be appended. Blocks for a flush of
+    /// the disk, so it is for threads that have nothing else to do meanwhile. A stopped writer gives its error as the completion.
+    pub fn commit_here(&self, batch: Batch) -> Result<Completion, Batch> {
+        {
+            let mut queue = lock(&self.shared.queue);
+            if let Some(error) = &queue.failed {
+                return Ok(settled(Err(error.clone())));
+            }
+            if queue.closing {
+                return Ok(settled(Err(WriterError::Closed)));
+            }
+            if queue.busy || !queue.waiting.is_empty() {
+                return Err(batch);
+            }
+            queue.busy = true;
+        }
+        Ok(settled(commit(&self.shared, &*self.store, &batch, 1)))
     }
 
     /// Queues a batch; blocks while the queue is full. Not for async tasks.
@@ -200,7 +251,7 @@ impl GroupCommit {
         loop {
             match self.try_append(batch) {
                 Ok(completion) => return completion,
-                Err(TryAppendError::Stopped(error)) => return settled(error),
+                Err(TryAppendError::Stopped(error)) => return settled(Err(error)),
                 Err(TryAppendError::Full(back)) => {
                     batch = back;
                     let mut queue = lock(&self.shared.queue);
@@ -217,7 +268,7 @@ impl GroupCommit {
         loop {
             match self.try_append(batch) {
                 Ok(completion) => return completion,
-                Err(TryAppendError::Stopped(error)) => return settled(error),
+                Err(TryAppendError::Stopped(error)) => return settled(Err(error)),
                 Err(TryAppendError::Full(back)) => {
                     batch = back;
                     let bytes = batch.bytes();
@@ -299,7 +350,7 @@ impl GroupCommit {
 impl Clone for GroupCommit {
     fn clone(&self) -> Self {
         lock(&self.shared.queue).handles += 1;
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), store: Arc::clone(&self.store) }
     }
 }
 
@@ -322,14 +373,14 @@ fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
     }
 }
 
-fn settled(error: WriterError) -> Completion {
+fn settled(verdict: Verdict) -> Completion {
     let slot = Arc::new(Slot::default());
-    slot.settle(Err(error));
+    slot.settle(verdict);
     Completion(slot)
 }
 
 /// A poisoned lock only means that some thread panicked while it held it; every change under these locks is complete at any instant.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -338,20 +389,22 @@ struct StopOnExit<'a>(&'a Shared);
 
 impl Drop for StopOnExit<'_> {
     fn drop(&mut self) {
-        stop(self.0, WriterError::Closed, Vec::new());
+        stop(self.0, lock(&self.0.queue), WriterError::Closed);
     }
 }
 
-fn run<S: Store>(mut store: S, shared: &Shared) -> S {
+fn run(shared: &Shared, store: &Mutex<dyn Place>) {
     let _guard = StopOnExit(shared);
     loop {
         let mut queue = lock(&shared.queue);
-        while queue.waiting.is_empty() {
-            if queue.closing || queue.handles == 0 {
-                return store;
+        while queue.busy || queue.waiting.is_empty() {
+            let ended = queue.closing || queue.handles == 0;
+            if ended && !queue.busy && queue.waiting.is_empty() {
+                return;
             }
             queue = shared.work.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
+        queue.busy = true;
         let waiting = std::mem::take(&mut queue.waiting);
         queue.bytes = 0;
         let wakers = std::mem::take(&mut queue.space_wakers);
@@ -365,19 +418,37 @@ fn run<S: Store>(mut store: S, shared: &Shared) -> S {
             together.append(batch);
             slots.0.push(slot);
         }
-        match store.commit(&together) {
-            Ok(generation) => {
-                let mut queue = lock(&shared.queue);
-                queue.commits += 1;
-                queue.batches += slots.0.len() as u64;
-                drop(queue);
-                slots.settle(Ok(generation));
-            }
-            Err(error) => {
-                stop(shared, WriterError::Failed(Arc::new(error)), std::mem::take(&mut slots.0));
-                return store;
+        let batches = slots.0.len() as u64;
+        slots.settle(commit(shared, store, &together, batches));
+    }
+}
+
+/// Commits for whoever has made the writer busy, and ends that. After an error nothing more is written.
+fn commit(shared: &Shared, store: &Mutex<dyn Place>, batch: &Batch, batches: u64) -> Verdict {
+    let turn = Turn(shared);
+    let verdict = lock(store).commit(batch);
+    std::mem::forget(turn);
+    let mut queue = lock(&shared.queue);
+    match &verdict {
+        Ok(_) => {
+            queue.busy = false;
+            queue.commits += 1;
+            queue.batches += batches;
+            if !queue.waiting.is_empty() || queue.closing || queue.handles == 0 {
+                shared.work.notify_one();
             }
         }
+        Err(error) => stop(shared, queue, error.clone()),
+    }
+    verdict
+}
+
+/// The turn of one who commits. If the store panics, nobody has another.
+struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        stop(self.0, lock(&self.0.queue), WriterError::Closed);
     }
 }
 
@@ -398,8 +469,9 @@ impl Drop for Slots {
     }
 }
 
-fn stop(shared: &Shared, error: WriterError, slots: Vec<Arc<Slot>>) {
-    let mut queue = lock(&shared.queue);
+/// Ends the writer for everybody, and the turn of whoever commits.
+fn stop(shared: &Shared, mut queue: MutexGuard<'_, Queue>, error: WriterError) {
+    queue.busy = false;
     let error = queue.failed.get_or_insert(error).clone();
     queue.closing = true;
     queue.bytes = 0;
@@ -407,9 +479,10 @@ fn stop(shared: &Shared, error: WriterError, slots: Vec<Arc<Slot>>) {
     let mut wakers = std::mem::take(&mut queue.space_wakers);
     wakers.append(&mut queue.failure_wakers);
     drop(queue);
-    for slot in slots.into_iter().chain(waiting.into_iter().map(|(_, slot)| slot)) {
+    for (_, slot) in waiting {
         slot.settle(Err(error.clone()));
     }
+    shared.work.notify_all();
     shared.space.notify_all();
     wakers.into_iter().for_each(Waker::wake);
 }

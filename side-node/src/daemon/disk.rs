@@ -225,13 +225,17 @@ impl Disk {
         Ok((disk, folder, lock))
     }
 
-    /// Commits a batch; it survives a loss of power when this returns. An empty batch costs nothing.
+    /// Commits a batch; it survives a loss of power when this returns. An empty batch costs nothing. While nobody else commits, it is done on the calling
+    /// thread, which waits for the disk: for a group's own thread only.
     pub async fn commit(&self, batch: Batch) -> Result<(), CommandError> {
         if batch.is_empty() {
             return Ok(());
         }
         let completion = match &*self.writer.read().await {
-            Some(writer) => writer.commit.append_async(batch).await,
+            Some(writer) => match writer.commit.commit_here(batch) {
+                Ok(completion) => completion,
+                Err(batch) => writer.commit.append_async(batch).await,
+            },
             None => return Err(closed()),
         };
         completion.await.map(drop).map_err(|error| self.fail(writer_error(error)))

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!                        ┌─▶ task of group 1 ─┐
-//!  mailbox ── ask ──▶ host ─▶ task of group 2 ─┼─▶ disk (one database, one thread)
+//!  mailbox ── ask ──▶ host ─▶ task of group 2 ─┼─▶ disk (one database, one at a time)
 //!                        └─▶ …                ─┘
 //! ```
+//! - Each task has a thread of its own, on which it may wait for the disk.
 //! - Which group is meant is decided here; what it answers, by its task.
 //! - A group that fails is shown with its reason and stops no other. A disk that fails stops all of them: what is in memory and not on disk must not be
 //!   built upon.
@@ -162,14 +163,15 @@ impl Host {
         let disk = (self.disk.clone(), self.folder.clone());
         let revision = watch::Sender::new(1);
         let told = Told { announcements: announcements.clone(), brief: briefs, revision: revision.clone() };
-        let mut task = Task::new(member, disk, ways, inbox, told)?;
-        task.begin().await?;
+        let task = Task::new(member, disk, ways, inbox, told)?;
         let stop = self.stop.child_token();
         let (told, outcome) = watch::channel(None);
-        let running = tokio::spawn(task.run(stop.clone()));
+        let (first, begun) = oneshot::channel();
+        let running = on_own_thread(group, run_task(task, first, stop.clone()))?;
+        begun.await.unwrap_or_else(|_| Err(CommandError::bug("a group's task has panicked")))?;
         let report = self.ended.clone();
         tokio::spawn(async move {
-            let ended = running.await.unwrap_or_else(|e| Err(CommandError::bug(format!("a group's task ended: {e}"))));
+            let ended = running.await.unwrap_or_else(|_| Err(CommandError::bug("a group's task has panicked")));
             told.send_replace(Some(ended));
             // Nobody listens once the node stops.
             let _ = report.send(group);
@@ -429,6 +431,39 @@ impl Host {
         };
         outcome.and(self.disk.close().await)
     }
+}
+
+/// A group's task from its first round on; `first` is told how that went.
+async fn run_task(
+    mut task: Task,
+    first: oneshot::Sender<Result<(), CommandError>>,
+    stop: CancellationToken,
+) -> Result<(), CommandError> {
+    let begun = task.begin().await;
+    let failure = begun.as_ref().err().cloned();
+    // Whoever began it waits for this, or the node stops.
+    let _ = first.send(begun);
+    match failure {
+        Some(error) => Err(error),
+        None => task.run(stop).await,
+    }
+}
+
+/// Runs a group's task on a thread of its own, with the runtime's timers: what it waits for is the disk, mostly, and there it may wait without keeping anybody
+/// else. Ends without an answer if the task panics.
+fn on_own_thread(
+    group: GroupId,
+    task: impl Future<Output = Result<(), CommandError>> + Send + 'static,
+) -> Result<oneshot::Receiver<Result<(), CommandError>>, CommandError> {
+    let runtime = tokio::runtime::Handle::current();
+    let (send, ended) = oneshot::channel();
+    let name = format!("side-{}", &group.to_string()[..8]);
+    let work = move || {
+        // Nobody listens once the node stops.
+        let _ = send.send(runtime.block_on(task));
+    };
+    let thread = std::thread::Builder::new().name(name).spawn(work);
+    thread.map(|_| ended).map_err(|e| CommandError::io("cannot start a group's thread", &e))
 }
 
 fn not_running(place: Option<&Place>) -> CommandError {

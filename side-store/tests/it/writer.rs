@@ -212,3 +212,95 @@ fn dropping_the_last_handle_commits_what_is_queued() {
     assert!(kept.wait().is_ok() && last.wait().is_ok());
     assert!(thread.close().0.unwrap().inner.meta("key 1").unwrap().is_some());
 }
+
+#[test]
+fn whoever_finds_nobody_at_the_disk_commits_by_himself() {
+    let (writer, thread, begins, go) = gated(WriterLimits::default());
+    go.send(Verdict::Commit).unwrap();
+    let done = writer.commit_here(batch(0)).unwrap();
+    assert_eq!(done.peek(), Some(Ok(1)), "it came back before it was on disk");
+    assert_eq!(begins.recv(), Ok(1));
+    assert_eq!((writer.stats().commits, writer.stats().batches), (1, 1));
+    // While one commits, whoever comes is sent to the queue, and the thread leaves it until the store is free.
+    let busy = {
+        let writer = writer.clone();
+        std::thread::spawn(move || writer.commit_here(batch(1)).unwrap().wait())
+    };
+    assert_eq!(begins.recv(), Ok(1));
+    let back = writer.commit_here(batch(2)).unwrap_err();
+    let queued = [writer.append(back), writer.append(batch(3))];
+    assert_eq!(writer.stats().queued_batches, 2);
+    assert_eq!(begins.try_iter().count(), 0, "two wrote at once");
+    go.send(Verdict::Commit).unwrap();
+    assert_eq!(busy.join().unwrap(), Ok(2));
+    assert_eq!(begins.recv(), Ok(2), "what waited was not committed together");
+    // Nor does anybody go before the thread.
+    assert!(writer.commit_here(batch(4)).is_err());
+    go.send(Verdict::Commit).unwrap();
+    assert!(queued.into_iter().all(|completion| completion.wait() == Ok(3)));
+    let mut inner = thread.close().0.unwrap().inner;
+    assert!((0..4).all(|n| inner.meta(&format!("key {n}")).unwrap().is_some()));
+    assert_eq!(writer.commit_here(batch(5)).unwrap().wait(), Err(WriterError::Closed));
+}
+
+#[test]
+fn closing_waits_for_whoever_commits_by_himself() {
+    let (writer, thread, begins, go) = gated(WriterLimits::default());
+    let busy = {
+        let writer = writer.clone();
+        std::thread::spawn(move || writer.commit_here(batch(0)).unwrap().wait())
+    };
+    begins.recv().unwrap();
+    let queued = writer.append(batch(1));
+    let closing = std::thread::spawn(move || thread.close());
+    // It closes only once both are on disk.
+    go.send(Verdict::Commit).unwrap();
+    go.send(Verdict::Commit).unwrap();
+    assert_eq!((busy.join().unwrap(), queued.wait()), (Ok(1), Ok(2)));
+    let mut inner = closing.join().unwrap().0.unwrap().inner;
+    assert!(inner.meta("key 1").unwrap().is_some());
+}
+
+#[test]
+fn an_error_or_a_panic_of_one_who_commits_by_himself_stops_everybody() {
+    for verdict in [Verdict::Fail, Verdict::Panic] {
+        let (writer, thread, begins, go) = gated(WriterLimits::default());
+        let panics = matches!(verdict, Verdict::Panic);
+        let busy = {
+            let writer = writer.clone();
+            std::thread::spawn(move || writer.commit_here(batch(0)).unwrap().wait())
+        };
+        begins.recv().unwrap();
+        let queued = writer.append(batch(1));
+        go.send(verdict).unwrap();
+        assert!(queued.wait().is_err());
+        assert_eq!(busy.join().is_err(), panics);
+        assert!(writer.commit_here(batch(2)).unwrap().wait().is_err(), "it went on writing");
+        assert!(writer.append(batch(3)).wait().is_err());
+        let (store, outcome) = thread.close();
+        assert_eq!((store.is_none(), outcome.is_err()), (panics, !panics));
+        assert_eq!(begins.try_iter().count(), 0, "it went on writing");
+    }
+}
+
+#[test]
+fn many_at_once_lose_nothing() {
+    const THREADS: usize = 8;
+    const EACH: usize = 200;
+    let (writer, thread) = GroupCommit::spawn(MemoryStore::new(), WriterLimits::default()).unwrap();
+    let all: Vec<_> = (0..THREADS)
+        .map(|who| {
+            let writer = writer.clone();
+            std::thread::spawn(move || {
+                for n in 0..EACH {
+                    let own = batch(who * EACH + n);
+                    let done = writer.commit_here(own).unwrap_or_else(|back| writer.append(back));
+                    done.wait().unwrap();
+                }
+            })
+        })
+        .collect();
+    all.into_iter().for_each(|thread| thread.join().unwrap());
+    let mut store = thread.close().0.unwrap();
+    assert!((0..THREADS * EACH).all(|n| store.meta(&format!("key {n}")).unwrap().is_some()));
+}
