@@ -32,6 +32,16 @@ const MAX_ASKS: u8 = 3;
 /// Most of the peer's leaves of the watched author that are remembered as not held.
 const MAX_WATCHED_MISSING: usize = 4_096;
 
+/// Frames received since the last acknowledgement from which on the next one is not to wait: far below any window.
+const PROMPT_FRAMES: u64 = 64;
+/// The same in bytes: less than a chunk of catch-up, so that one who fills windows is not held up.
+const PROMPT_BYTES: usize = 64 << 10;
+/// More changes than this are not gathered: they make a frame of their own.
+const LEISURELY_CHANGES: usize = 256;
+/// Frames of others' changes that are passed on at leisure after the peer has sent one that was here already. If none of that kind comes meanwhile, the peer may
+/// depend on this side by now.
+const OVERLAP_FRAMES: u32 = 16;
+
 /// Flow control of the sending half.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
@@ -134,6 +144,10 @@ pub struct SyncSession {
     received_frames: u64,
     acked_frames: u64,
     handled_frames: u64,
+    /// What came since the last acknowledgement.
+    owed_bytes: usize,
+    /// The peer gets what we get without us, as far as is known: for so many frames more.
+    overlap: u32,
     echo: HashSet<ChangeId>,
     echo_order: VecDeque<ChangeId>,
     /// What was asked for: how often, and whether the answer is still out.
@@ -181,6 +195,8 @@ impl SyncSession {
             received_frames: 0,
             acked_frames: 0,
             handled_frames: 0,
+            owed_bytes: 0,
+            overlap: 0,
             echo: HashSet::new(),
             echo_order: VecDeque::new(),
             asked: HashMap::new(),
@@ -237,6 +253,31 @@ impl SyncSession {
     /// How many frames were sent and not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.unacked.len()
+    }
+
+    /// Whether there is something to send that may wait for a moment, since nobody waits for it: an acknowledgement of little, or changes of others that the peer
+    /// seems to get without us. In a mesh of members nearly all of what they tell each other is of that kind; a driver that gathers it for some milliseconds
+    /// saves both sides most of the work. Takes the watched author for this side's own.
+    pub fn may_wait(&self, replica: &Replica) -> bool {
+        let owed = self.handled_frames - self.acked_frames;
+        if !self.is_live()
+            || !self.outbox.is_empty()
+            || self.proofs_sent.len() < replica.proof_count()
+            || owed >= PROMPT_FRAMES
+            || self.owed_bytes >= PROMPT_BYTES
+            || self.behind(replica) > LEISURELY_CHANGES
+        {
+            return false;
+        }
+        let mut tail = (self.cursor..replica.len()).map(|place| replica.id(ChangeIdx(place as u32)));
+        let news = tail.any(|id| !self.echo.contains(&id));
+        if news { self.overlap > 0 && !self.lacks_own(replica) } else { owed > 0 }
+    }
+
+    /// Whether a change of this side has not been sent.
+    fn lacks_own(&self, replica: &Replica) -> bool {
+        let tip = self.watched.and_then(|own| replica.own_tip(&own));
+        tip.and_then(|tip| replica.index_of(&tip.id)).is_some_and(|idx| idx.0 as usize >= self.cursor)
     }
 
     /// Takes a message from the peer.
@@ -321,6 +362,7 @@ impl SyncSession {
         }
         if self.handled_frames > self.acked_frames {
             self.acked_frames = self.handled_frames;
+            self.owed_bytes = 0;
             return Some(Message::Ack(self.handled_frames));
         }
         // Not before the catch-up: whoever holds a proof holds the author's changes back until somebody depends on them, and a long
@@ -335,10 +377,12 @@ impl SyncSession {
         if self.unacked.len() >= self.limits.window_frames || self.unacked_bytes >= self.limits.window_bytes {
             return None;
         }
+        let others = !self.lacks_own(replica);
         let packets = self.next_chunk(replica);
         if packets.is_empty() {
             return None;
         }
+        self.overlap = self.overlap.saturating_sub(u32::from(others));
         let size = packets.iter().map(|p| p.change.len() + p.voucher.as_ref().map_or(0, |v| v.len())).sum();
         self.note_sent(size);
         Some(Message::Changes(packets))
@@ -532,6 +576,10 @@ impl SyncSession {
             let bytes = Bytes::copy_from_slice(&packet.change);
             let change = Change::decode_with(bytes, |author| replica.dag().known_author(author))?;
             let voucher = packet.voucher.map(|bytes| Voucher::decode(&bytes)).transpose()?;
+            self.owed_bytes += packet.change.len();
+            if replica.index_of(&change.id()).is_some() {
+                self.overlap = OVERLAP_FRAMES;
+            }
             self.remember_echo(change.id());
             if let Some((_, out)) = self.asked.get_mut(&change.id()) {
                 *out = false;

@@ -207,6 +207,60 @@ fn live_changes_flow_both_ways_without_echo() {
     assert_eq!(link.traffic.changes, 40, "nothing is sent back to where it came from");
 }
 
+/// B stands between A, who writes, and C.
+#[test]
+fn what_nobody_waits_for_may_wait_and_nothing_else() {
+    let ((mut a, ka), (mut b, kb), (mut c, _)) = (writer(1), writer(2), writer(3));
+    let (mut ab, mut bc) = (Link::new(&a, &b, SessionLimits::default()), Link::new(&b, &c, SessionLimits::default()));
+    ab.sessions[1].watch(kb.author());
+    bc.sessions[0].watch(kb.author());
+    assert!(ab.run([&mut a, &mut b], 1000) && bc.run([&mut b, &mut c], 1000));
+    assert!(!ab.sessions[1].may_wait(&b) && !bc.sessions[0].may_wait(&b), "there is nothing to send");
+    let mut to_b = |a: &mut Replica, b: &mut Replica| {
+        let change = note(a, &ka, "a note");
+        let message = ab.sessions[0].poll_send(a).expect("a live change");
+        deliver(&mut ab.sessions[1], b, message).unwrap();
+        (change, ab.sessions[1].may_wait(b))
+    };
+    // C may have nobody else.
+    let (change, waits) = to_b(&mut a, &mut b);
+    assert!(waits, "an acknowledgement of little");
+    assert!(!bc.sessions[0].may_wait(&b));
+    // It has: it tells B what B has.
+    c.apply_batch(vec![Incoming { change, voucher: None }]);
+    assert!(bc.run([&mut b, &mut c], 1000));
+    to_b(&mut a, &mut b);
+    assert!(bc.sessions[0].may_wait(&b));
+    // What B writes itself goes out at once, and the rest with it.
+    note(&mut b, &kb, "b's own");
+    assert!(!bc.sessions[0].may_wait(&b));
+    assert!(bc.run([&mut b, &mut c], 1000));
+    assert_equal(&b, &c);
+    // C tells B nothing more that B has: before long it is taken for one who depends on B.
+    let mut waits = 0;
+    while {
+        to_b(&mut a, &mut b);
+        bc.sessions[0].may_wait(&b)
+    } {
+        waits += 1;
+        assert!(bc.run([&mut b, &mut c], 1000));
+    }
+    assert!((1..100).contains(&waits), "{waits}");
+    assert!(ab.run([&mut a, &mut b], 1000));
+    // Many small frames, or one that is large, are acknowledged at once.
+    for _ in 0..64 {
+        note(&mut a, &ka, "one of many");
+        let message = ab.sessions[0].poll_send(&a).expect("a live change");
+        deliver(&mut ab.sessions[1], &mut b, message).unwrap();
+    }
+    assert!(!ab.sessions[1].may_wait(&b));
+    assert!(ab.run([&mut a, &mut b], 1000));
+    note(&mut a, &ka, &"long ".repeat(20_000));
+    let message = ab.sessions[0].poll_send(&a).expect("a live change");
+    deliver(&mut ab.sessions[1], &mut b, message).unwrap();
+    assert!(!ab.sessions[1].may_wait(&b));
+}
+
 /// A second device with the same key: what an equivocator does.
 fn twin(original: &Replica, keypair: &Keypair) -> Replica {
     Replica::load_archive(&original.save().into(), Limits::default(), Some(keypair.author())).expect("our own archive")

@@ -36,6 +36,8 @@ const MAX_ROUND: usize = 256;
 const LINGER: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile whether attempts to reach others have failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long messages are gathered that nobody waits for. In a mesh of members these are nearly all, and each costs both sides a round.
+const GATHER: Duration = Duration::from_millis(20);
 /// Most entries and blocks of one round that are announced one by one.
 const MAX_ANNOUNCED: usize = 500;
 /// How many are announced of a round that has more.
@@ -117,6 +119,9 @@ pub(super) struct Task {
     folder: Arc<Folder>,
     ways: Ways,
     outlets: BTreeMap<LinkId, Arc<dyn Outlet>>,
+    /// Links with something to send that may wait, and until when.
+    gathering: BTreeMap<LinkId, Instant>,
+    stopping: bool,
     inbox: mpsc::Receiver<Ask>,
     told: Told,
     /// What a glance showed when the revision was last raised.
@@ -144,6 +149,8 @@ impl Task {
             folder,
             ways,
             outlets: BTreeMap::new(),
+            gathering: BTreeMap::new(),
+            stopping: false,
             inbox,
             told,
             glance_mark: 0,
@@ -196,16 +203,32 @@ impl Task {
         }
     }
 
-    /// When the member wants to be asked again.
+    /// When the member wants to be asked again, or what was gathered goes out.
     fn due(&mut self) -> Option<Instant> {
-        let at_ms = self.member.deadline()?;
-        let wait = at_ms.saturating_sub(self.clock.now_ms());
-        Some(Instant::now() + Duration::from_millis(wait))
+        let asked = self.member.deadline().map(|at_ms| {
+            let wait = at_ms.saturating_sub(self.clock.now_ms());
+            Instant::now() + Duration::from_millis(wait)
+        });
+        asked.into_iter().chain(self.gathering.values().copied()).min()
+    }
+
+    /// Whether a link is left alone for now, since what there is to send on it may wait.
+    fn gathers(&mut self, link: LinkId, now: Instant) -> bool {
+        if self.stopping || !self.member.may_wait(link) {
+            self.gathering.remove(&link);
+            return false;
+        }
+        let until = *self.gathering.entry(link).or_insert(now + GATHER);
+        if until <= now {
+            self.gathering.remove(&link);
+        }
+        until > now
     }
 
     /// Answers what was asked before the node was told to stop, and stays for a moment if others are still to be told something: whoever writes a
     /// line and quits expects the others to see it.
     async fn last_rounds(&mut self) -> Result<(), CommandError> {
+        self.stopping = true;
         self.inbox.close();
         let mut round = Round::default();
         while let Ok(ask) = self.inbox.try_recv() {
@@ -265,6 +288,7 @@ impl Task {
             Input::Net(Event::Down { link, reason }) => {
                 tracing::debug!(?link, reason = %crate::output::printable(&reason), "a link is down");
                 self.outlets.remove(&link);
+                self.gathering.remove(&link);
                 self.ways.direct.link_down(link);
                 self.member.link_down(link);
             }
@@ -370,20 +394,26 @@ impl Task {
             }
         }
         let mut broken = Vec::new();
-        for (link, outlet) in &self.outlets {
+        let now = Instant::now();
+        let links: Vec<LinkId> = self.outlets.keys().copied().collect();
+        for link in links {
+            if self.gathers(link, now) {
+                continue;
+            }
+            let Some(outlet) = self.outlets.get(&link) else { continue };
             while outlet.room() > 0 {
-                let side = || self.ways.direct.poll_send(*link).map(|message| (Stream::Side, message));
-                let Some((stream, message)) = self.member.poll_send(*link).or_else(side) else { break };
+                let side = || self.ways.direct.poll_send(link).map(|message| (Stream::Side, message));
+                let Some((stream, message)) = self.member.poll_send(link).or_else(side) else { break };
                 match outlet.try_send(stream, message) {
                     Ok(()) => {}
                     Err(SendError::Gone) => {
                         // The transport will say why.
-                        broken.push((*link, false));
+                        broken.push((link, false));
                         break;
                     }
                     Err(SendError::Full) => {
                         // Cannot be: there was room, and we are the only sender. A message is lost, so both begin anew.
-                        broken.push((*link, true));
+                        broken.push((link, true));
                         break;
                     }
                 }
@@ -395,6 +425,8 @@ impl Task {
                 outlet.renew("a message found no room");
             }
         }
+        // What is gone is not waited for.
+        self.gathering.retain(|link, _| self.outlets.contains_key(link));
     }
 
     fn tell_alone(&mut self, round: &mut Round) {

@@ -194,6 +194,11 @@ impl Link {
         self.answers.push_back((want, have));
     }
 
+    /// Whether what there is for the peer may wait for a moment.
+    pub(super) fn may_wait(&self, replica: &Replica) -> bool {
+        self.queue.is_empty() && self.answers.is_empty() && self.state.is_empty() && self.sync.may_wait(replica)
+    }
+
     /// The next message for the peer, if there is one. Everything in the group is on disk. With `hold_back` nothing is said about changes.
     pub(super) fn poll_send(&mut self, engine: &Engine, group: &Group, hold_back: bool) -> Option<(Stream, Bytes)> {
         const STREAMS: [Stream; 3] = [Stream::Sync, Stream::Seal, Stream::Side];

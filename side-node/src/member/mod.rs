@@ -326,6 +326,11 @@ impl Member {
         }
     }
 
+    /// Whether what there is to send on a link may wait for a moment, and be gathered with what comes then: nobody waits for it.
+    pub fn may_wait(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|there| there.may_wait(self.core.replica()))
+    }
+
     /// The next message for a link, if there is one. To be called while its outlet has room, after [`Member::durable`].
     pub fn poll_send(&mut self, link: LinkId) -> Option<(Stream, Bytes)> {
         if self.in_flight || !self.core.staged.is_empty() {

@@ -36,6 +36,10 @@ pub(super) struct StateLane {
 }
 
 impl StateLane {
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.out.is_empty()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         self.out.pop_front()
     }
