@@ -51,12 +51,14 @@ pub fn median(mut readings: Vec<f64>) -> f64 {
     readings.get(readings.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// One line of a table: what, our figure, the limit, how they compare, and whether the bar is reached.
-pub fn row(what: &str, ours: &str, limit: &str, ratio: &str, reached: bool) {
-    println!(
-        "| {what:<58} | {ours:>26} | {limit:>26} | {ratio:>8} | {} |",
-        if reached { "reached" } else { "MISSED " }
-    );
+/// One line of a table: what, our figure, the limit, how they compare, and whether the bar is reached; nothing, where there is no bar.
+pub fn row(what: &str, ours: &str, limit: &str, ratio: &str, reached: impl Into<Option<bool>>) {
+    let bar = match reached.into() {
+        Some(true) => "reached",
+        Some(false) => "MISSED",
+        None => "",
+    };
+    println!("| {what:<58} | {ours:>26} | {limit:>26} | {ratio:>8} | {bar:<7} |");
 }
 
 /// The head of a table.

@@ -331,14 +331,14 @@ fn main() {
         &format!("{:.1}", replay.as_secs_f64() * 1e6 / transfers as f64),
         &format!("{:.1} (sign. checks, spread)", sixth * 1e6 / transfers as f64),
         &format!("{:.1}", replay.as_secs_f64() / sixth),
-        true,
+        None,
     );
     row(
         "disk bytes a transfer (SQLite with its WAL)",
         &format!("{:.0}", on_disk as f64 / transfers as f64),
         &format!("{:.0} (as signed)", replay_bytes as f64 / transfers as f64),
         &format!("{:.2}", on_disk as f64 / replay_bytes as f64),
-        true,
+        None,
     );
 }
 
