@@ -1,5 +1,7 @@
 //! Feeds the fuzzer's seeds, and everything that ever broke a promise, to the oracles that the fuzz targets use; and writes the seeds.
 
+use std::path::Path;
+
 use bft_json_crdt::change::DocumentId;
 use bft_json_crdt::identity::Keypair;
 use bft_json_crdt::value::Value;
