@@ -135,6 +135,7 @@ pub(super) fn group() -> Glance {
             members: vec![member(1, "node1"), member(2, "node2"), member(3, "mallory")],
             links: links.into(),
             relay: None,
+            turned_away: None,
         },
         graph: Graph {
             lanes: vec![lane(1, "node1"), lane(2, "node2"), lane(3, "mallory")],

@@ -43,13 +43,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, glance: &Gl
     let sealed: Vec<(f64, f64)> = samples.iter().map(|sample| (ago(sample.time_ms), sample.sealed)).collect();
     let latencies: Vec<(f64, f64)> =
         state.series.latencies.iter().map(|latency| (latency.height as f64, latency.median_ms as f64)).collect();
-    let plots: [(&str, &[(f64, f64)], &str, Color); 3] = [
-        ("seal latency, ms by block", &latencies, "block ", Color::Magenta),
-        ("changes a second", &changes, "s", Color::Cyan),
-        ("sealed transactions a second", &sealed, "s", Color::Green),
+    let plots = [
+        ("seal latency, ms by block", latencies, "block ", Color::Magenta),
+        ("changes a second", changes, "s", Color::Cyan),
+        ("sealed transactions a second", sealed, "s", Color::Green),
     ];
     for ((title, points, unit, color), row) in plots.into_iter().zip(rows.iter()) {
-        plot(frame, *row, title, points, unit, theme.paint(color));
+        plot(frame, *row, title, &points, unit, theme.paint(color));
     }
 }
 

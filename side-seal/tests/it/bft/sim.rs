@@ -68,7 +68,6 @@ fn a_sealer_whose_journal_was_cut_or_damaged_votes_nowhere_twice_and_comes_back(
     let played: Vec<Outcome> = (first..first + seeds).map(|seed| play(plan(seed))).collect();
     assert!(played.iter().all(|outcome| outcome.offences.is_empty() && outcome.height > 3));
     let (cut, noticed) = played.iter().fold((0, 0), |sum, one| (sum.0 + one.cut, sum.1 + one.noticed));
-    println!("{seeds} seeds: {cut} cut, {noticed} noticed");
     assert!(seeds < 4 || (cut > 0 && noticed > 0), "the trouble was real: {cut} cut, {noticed} noticed");
 }
 
