@@ -231,7 +231,7 @@ impl Scene {
         self.settle(name)?;
         let command = self.names.fill(command);
         let may_fail = act.output.iter().any(|line| line.starts_with("error:"));
-        let next = console.acts.iter().skip_while(|other| other.line <= act.line).next();
+        let next = console.acts.iter().find(|other| other.line > act.line);
         // In a terminal that the page names, a program may go on unless another command follows.
         let may_run = !next.is_some_and(|next| matches!(next.input, Input::Command(_)))
             && !act.output.is_empty()
