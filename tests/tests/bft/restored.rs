@@ -43,7 +43,7 @@ fn a_sealer_restored_from_an_old_backup_convicts_itself_of_nothing() {
         let status = status(&bank.home, name);
         status["epoch"].as_u64() == Some(4) && status["sealer_problem"].is_null()
     };
-    eventually("another epoch", || NODES.iter().all(|name| back(name)).then_some(()));
+    eventually("another epoch", || NODES.iter().all(&back).then_some(()));
     let height = bank.agree(height);
     bank.kill(1);
     note(&bank.home, "node3", "without another one");
