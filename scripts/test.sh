@@ -18,7 +18,7 @@ fi
 
 # The end-to-end tests let cargo build the programs as `cargo run` in side-node/ and in side-watcher/ does. Compiled here, so that no test's time
 # limit has to allow for it.
-step cargo build --locked -p side-node -p side-watcher
+step cargo build --locked -p side-node -p side-watcher -p shared-list
 step cargo build --locked -p side-watcher
 
 # nextest runs each test in a process of its own and ends those that hang; plain `cargo test` runs the same tests.
