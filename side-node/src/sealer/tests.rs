@@ -215,8 +215,9 @@ impl Owner {
         let state = chain.tip().map(|tip| [tip.id.0, tip.block.state_root].concat()).unwrap_or_default();
         let running = self.sealer.is_running();
         let around = Around { sealer_problem: self.sealer.problem(&self.member), ..Around::default() };
-        let (height, pending, epoch) = (chain.height().0, chain.pending(), chain.governance().epoch.0);
-        let problem = self.member.status(around).sealer_problem;
+        let (height, pending) = (chain.height().0, chain.pending());
+        let status = self.member.status(around);
+        let (epoch, problem) = (status.epoch, status.sealer_problem);
         let shown = Shown { height, state, pending, running, epoch, problem };
         self.show.send_if_modified(|old| std::mem::replace(old, shown.clone()) != shown);
     }

@@ -173,7 +173,8 @@ async fn a_scraper_gets_numbers_of_each_group_and_of_the_process() {
         "{page}"
     );
     let group = served.daemon.mailbox().group();
-    assert!(page.contains(&format!("side_node_entries{{group=\"{group}\"}} 1\n")), "{page}");
+    let entries = served.daemon.mailbox().status().await.unwrap().entries;
+    assert!(entries > 0 && page.contains(&format!("side_node_entries{{group=\"{group}\"}} {entries}\n")), "{page}");
     assert!(page.contains("side_node_groups 1\n") && page.contains("process_cpu_seconds_total "), "{page}");
     served.daemon.stop().await.unwrap();
 }

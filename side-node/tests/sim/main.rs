@@ -76,7 +76,8 @@ fn play_all_of(plan: impl Fn(u64) -> Plan, what: &str, was_real: impl Fn(&Tally)
         };
     }
     println!("{what}, {seeds} seeds: {sum:?}");
-    let always = sum.blocks > 3 * seeds && sum.crashes > seeds && sum.cuts > seeds;
+    // A sealer that was set back seals no more in its epoch, so some plays have few blocks.
+    let always = sum.blocks > 2 * seeds && sum.crashes > seeds && sum.cuts > seeds;
     assert!(seeds < SEEDS || always && was_real(&sum), "the trouble was not real: {sum:?}");
 }
 
