@@ -119,7 +119,9 @@ impl Wallet {
         }
         let mut entries: Vec<HistoryEntry> = entries.into_values().collect();
         entries.sort_by_key(|entry| {
-            (std::cmp::Reverse(entry.height.unwrap_or(u32::MAX)), std::cmp::Reverse(entry.time_s), entry.txid)
+            let age = (std::cmp::Reverse(entry.height.unwrap_or(u32::MAX)), std::cmp::Reverse(entry.time_s));
+            // Of one second: what replaces is newer than what it replaces.
+            (age, entry.replaced_by.is_some(), entry.txid)
         });
         Ok(entries)
     }
