@@ -1,6 +1,6 @@
 //! A look at the database of a node that does not run, which changes nothing: not the file, not its folder, not its witness.
 //!
-//! [`SqliteStore::open`](crate::SqliteStore::open) brings a database up to this build's schema and [`identify`](crate::identify) writes down what it suspects.
+//! [`SqliteStore::open`](crate::SqliteStore::open) brings a database up to this build's schema and [`identify`](crate::identity::identify) writes down what it suspects.
 //! Whoever only wants to know how it stands looks here. A database that was closed in good order is read without a lock and without files beside it; one
 //! whose process was killed has a write-ahead log, and is read with that.
 
