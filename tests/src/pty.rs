@@ -110,25 +110,31 @@ impl Terminal {
         }
     }
 
-    /// Waits at most [`PATIENCE`] until `word` was shown after what was expected before, wherever on the screen: a program that draws ends no line.
+    /// Waits at most [`PATIENCE`] until `word` stands on the screen, for a program that draws: it sends only what differs from what stood there. A word that begins with an
+    /// escape is one to the terminal, and is waited for in what is sent after what was expected before.
     ///
     /// # Panics
-    /// With everything that was shown, if `word` does not come.
+    /// With the screen, if `word` does not come.
     pub fn see(&mut self, word: &str) {
+        let size = self.master.as_ref().expect("the terminal is open").get_size().expect("a terminal has a size");
         let deadline = Instant::now() + PATIENCE;
         let mut shown = self.screen.shown.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let fresh = &shown.bytes[self.seen..];
-            if let Some(at) = fresh.windows(word.len()).position(|window| window == word.as_bytes()) {
-                self.seen += at + word.len();
+            let mut terminal = vt100::Parser::new(size.rows, size.cols, 0);
+            terminal.process(&shown.bytes);
+            let screen = terminal.screen().contents();
+            if word.starts_with('\u{1b}') {
+                let fresh = &shown.bytes[self.seen..];
+                if let Some(at) = fresh.windows(word.len()).position(|window| window == word.as_bytes()) {
+                    self.seen += at + word.len();
+                    return;
+                }
+            } else if screen.contains(word) {
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || shown.closed {
-                panic!(
-                    "waited for {word:?}; the terminal was told:\n{}",
-                    String::from_utf8_lossy(&shown.bytes).escape_debug()
-                );
+                panic!("waited for {word:?}; the terminal shows:\n{screen}");
             }
             shown = self.screen.changed.wait_timeout(shown, left).unwrap_or_else(PoisonError::into_inner).0;
         }
