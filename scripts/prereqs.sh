@@ -62,6 +62,10 @@ fi
 if command -v apt-get >/dev/null 2>&1 && [ "${as_root[*]:-}" != false ]; then
   echo "installing: ${packages[*]}" >&2
   "${as_root[@]}" apt-get update -q
+  # Ubuntu has no package chromium; its chromium-browser brings the snap.
+  for at in "${!packages[@]}"; do
+    if [ "${packages[at]}" = chromium ] && ! apt-cache show chromium >/dev/null 2>&1; then packages[at]=chromium-browser; fi
+  done
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
 else
   echo "Please install these (named here as Debian and Ubuntu name them) and run the command again: ${packages[*]}" >&2
