@@ -134,7 +134,7 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// It belongs to another group.
-    #[error("the block belongs to another group")]
+    #[error("it belongs to another group")]
     Group,
     /// It follows a block that was refused.
     #[error("the block follows one that was refused")]

@@ -6,6 +6,7 @@ use bft_json_crdt::encoding::{DecodeError, Reader, Write as _};
 use bft_json_crdt::identity::{AuthorId, IdentityError, Keypair, Signature};
 use bft_json_crdt::verify::verify;
 use side_ledger::block::{Block, BlockError, BlockId, Epoch, Height, Rank, Recovery, SetNumber};
+use side_ledger::genesis::GroupId;
 use thiserror::Error;
 
 use crate::warrant::Warrant;
@@ -151,6 +152,8 @@ fn version(reader: &mut Reader<'_>) -> Result<(), SignedError> {
 pub struct Hold {
     /// Who holds it.
     pub voter: AuthorId,
+    /// The group that the block is of: ranks of another one, where the same people vote, say nothing here.
+    pub group: GroupId,
     /// The block's rank.
     pub rank: Rank,
     /// The block.
@@ -159,8 +162,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    fn message(rank: &Rank, block: &BlockId) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
+    fn message(group: &GroupId, rank: &Rank, block: &BlockId) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.put(&group.0);
         for number in [rank.recovery.0, rank.set.0, rank.epoch.0, rank.height.0] {
             out.put_varint(number);
         }
@@ -169,21 +173,22 @@ impl Hold {
     }
 
     /// Gives one's word.
-    pub fn sign(rank: Rank, block: BlockId, keypair: &Keypair) -> Self {
-        let signature = keypair.sign(HOLD_DOMAIN, &Self::message(&rank, &block));
-        Self { voter: keypair.author(), rank, block, signature }
+    pub fn sign(group: GroupId, rank: Rank, block: BlockId, keypair: &Keypair) -> Self {
+        let signature = keypair.sign(HOLD_DOMAIN, &Self::message(&group, &rank, &block));
+        Self { voter: keypair.author(), group, rank, block, signature }
     }
 
     /// Appends the one encoding.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.put(self.voter.as_bytes());
-        out.put(&Self::message(&self.rank, &self.block));
+        out.put(&Self::message(&self.group, &self.rank, &self.block));
         out.put(&self.signature.0);
     }
 
     /// Reads one and checks its signature.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, SignedError> {
         let voter = AuthorId::from_bytes(reader.array()?)?;
+        let group = GroupId(reader.array()?);
         let rank = Rank {
             recovery: Recovery(reader.varint()?),
             set: SetNumber(reader.varint()?),
@@ -192,10 +197,10 @@ impl Hold {
         };
         let block = BlockId(reader.array()?);
         let signature = Signature(reader.array()?);
-        if !verify(&voter, HOLD_DOMAIN, &Self::message(&rank, &block), &signature) {
+        if !verify(&voter, HOLD_DOMAIN, &Self::message(&group, &rank, &block), &signature) {
             return Err(SignedError::Signature);
         }
-        Ok(Self { voter, rank, block, signature })
+        Ok(Self { voter, group, rank, block, signature })
     }
 }
 

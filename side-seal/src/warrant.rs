@@ -12,6 +12,7 @@ use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::verify::verify;
 use bytes::Bytes;
 use side_ledger::block::{BlockId, Epoch, Rank, Recovery};
+use side_ledger::genesis::GroupId;
 use side_ledger::governance::{Electorate, MAX_VOTERS};
 use side_ledger::ledger::said_in;
 use side_ledger::transaction::{HeldBlock, Known, SealersVote};
@@ -108,8 +109,14 @@ impl Warrant {
     }
 
     /// Checks the words: all of voters of the set that ended, each once, that they hold its last block, and more than two thirds of them.
-    pub fn check_holds(&self, electorate: &Electorate, rank: Rank, block: BlockId) -> Result<(), WarrantFault> {
-        if self.holds.iter().any(|hold| (hold.rank, hold.block) != (rank, block)) {
+    pub fn check_holds(
+        &self,
+        group: GroupId,
+        electorate: &Electorate,
+        rank: Rank,
+        block: BlockId,
+    ) -> Result<(), WarrantFault> {
+        if self.holds.iter().any(|hold| (hold.group, hold.rank, hold.block) != (group, rank, block)) {
             return Err(WarrantFault::OtherBlock);
         }
         if !self.holds.iter().all(|hold| electorate.voters.binary_search(&hold.voter).is_ok())

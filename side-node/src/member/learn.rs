@@ -66,7 +66,7 @@ impl Member {
                 let own = blocks.iter().filter(|signed| signed.signer() == me && signed.block().group == group);
                 own.map(|signed| signed.block().rank()).max()
             }
-            Message::Hold(hold) => (hold.voter == me).then_some(hold.rank),
+            Message::Hold(hold) => (hold.voter == me && hold.group == group).then_some(hold.rank),
             _ => None,
         };
         self.learning.made = self.learning.made.max(made);

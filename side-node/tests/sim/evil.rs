@@ -105,7 +105,7 @@ impl World {
         };
         let message = match kind {
             // Words for blocks that there are not, of epochs far ahead.
-            0 => Message::Hold(Hold::sign(far, id, &node.keypair)),
+            0 => Message::Hold(Hold::sign(group.id(), far, id, &node.keypair)),
             // Blocks of epochs that nobody voted for.
             1 => Message::Blocks(vec![next(far)?]),
             // A block without the right to it, or of a parent that nobody knows.

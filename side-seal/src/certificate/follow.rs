@@ -131,6 +131,9 @@ impl Follower {
             named.push(last);
         }
         let names = |hold: &Hold| (hold.rank, hold.block);
+        if holds.iter().any(|hold| hold.group != self.group) {
+            return Err(CertificateFault::Group);
+        }
         // Nothing stands here that nobody's word is about.
         let needless = !links.is_empty() && !holds.iter().any(|hold| names(hold) == last);
         if needless || !holds.iter().all(|hold| named.contains(&names(hold))) {
@@ -178,7 +181,7 @@ impl Follower {
         match authority {
             Authority::Words(holds) => {
                 let warrant = Warrant { votes: Vec::new(), holds: holds.clone() };
-                warrant.check_holds(&self.electorate, block.rank(), last.id())?;
+                warrant.check_holds(self.group, &self.electorate, block.rank(), last.id())?;
                 self.height = block.height;
             }
             Authority::Epoch(first) => {

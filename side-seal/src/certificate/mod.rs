@@ -56,7 +56,7 @@ pub enum CertificateFault {
     #[error("this block is the last of its set of voters; a later one serves as a checkpoint")]
     LastOfSet,
     /// It belongs to another group.
-    #[error("a block belongs to another group")]
+    #[error("a block, or a word about one, belongs to another group")]
     Group,
     /// A block's recovery, set, epoch or height is not what follows from the blocks before.
     #[error("a block's rank does not follow from the blocks before it")]

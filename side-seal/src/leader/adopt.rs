@@ -233,14 +233,17 @@ impl Leader {
         let (true, Some(keypair), Some(tip)) = (self.may_seal, &self.keypair, group.chain().tip()) else { return };
         let me = keypair.author();
         if tip.electorate.voters.binary_search(&me).is_ok() && tip.block.epoch >= self.bound(group) {
-            let hold = Hold::sign(tip.block.rank(), tip.id, keypair);
+            let hold = Hold::sign(group.id(), tip.block.rank(), tip.id, keypair);
             self.holds.insert(me, hold);
             effects.push(Effect::Tell(Message::Hold(hold)));
         }
     }
 
-    /// Somebody gives its word. Words of strangers, and older ones, are dropped.
-    pub(super) fn hear_hold(&mut self, group: &Group, hold: Hold, effects: &mut Vec<Effect>) {
+    /// Somebody gives its word. Words of strangers, and older ones, are dropped; those of another group are refused.
+    pub(super) fn hear_hold(&mut self, group: &Group, hold: Hold, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        if hold.group != group.id() {
+            return Err(Refusal::Group);
+        }
         let chain = group.chain();
         let voters = [Some(chain.electorate()), chain.tip().map(|tip| &tip.electorate)];
         let is_voter = voters.into_iter().flatten().any(|set| set.voters.binary_search(&hold.voter).is_ok());
@@ -249,6 +252,7 @@ impl Leader {
             self.holds.insert(hold.voter, hold);
             effects.push(Effect::Tell(Message::Hold(hold)));
         }
+        Ok(())
     }
 }
 

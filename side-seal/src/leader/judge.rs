@@ -52,7 +52,7 @@ impl Leader {
         let warrant = signed.warrant();
         let last = before.filter(|last| last.block.set < governance.set && block.epoch == governance.epoch);
         match last {
-            Some(last) => warrant.check_holds(&last.electorate, last.block.rank(), last.id)?,
+            Some(last) => warrant.check_holds(group.id(), &last.electorate, last.block.rank(), last.id)?,
             None if warrant.holds.is_empty() => {}
             None => return Err(WarrantFault::OtherBlock.into()),
         }

@@ -135,7 +135,7 @@ impl Leader {
                 self.advance(group, &mut effects);
                 self.ask_missing(group, &mut effects);
             }
-            Message::Hold(hold) => self.hear_hold(group, hold, &mut effects),
+            Message::Hold(hold) => fault = self.hear_hold(group, hold, &mut effects).err(),
             Message::Double(proof) => {
                 if proof.blocks()[0].block().group == group.id() {
                     self.convict(group, proof, &mut effects);

@@ -247,6 +247,7 @@ fn words_for_later_blocks_count_for_those_before() {
     let bundle = story.prove(0, 0);
     let Seal::Held { links, holds, .. } = &bundle.seal else { panic!() };
     assert_eq!((bundle.proof.block.height, links.len(), holds.len()), (Height(3), 1, 3));
+    let bundle_voter = holds[2].voter;
     assert_eq!(fault(&bundle), None);
     let with = |change: &dyn Fn(&mut Vec<Block>, &mut Vec<Hold>)| {
         let mut changed = bundle.clone();
@@ -269,8 +270,16 @@ fn words_for_later_blocks_count_for_those_before() {
     let more = story.members[0].forge(0, |block| block, Warrant::default()).block().clone();
     assert_eq!(with(&|links, _| links.push(more.clone())), other);
     // Nor has a stranger's word.
-    let stranger = |hold: &Hold| Hold::sign(hold.rank, hold.block, &keypair(9));
+    let stranger = |hold: &Hold| Hold::sign(hold.group, hold.rank, hold.block, &keypair(9));
     assert_eq!(with(&|_, holds| holds[2] = stranger(&holds[2])), elector);
+    // Nor a voter's word that names another group.
+    let voter = (0..4).map(keypair).find(|voter| voter.author() == bundle_voter).unwrap();
+    let group = side_ledger::GroupId([9; 32]);
+    let foreign = |hold: &Hold| Hold::sign(group, hold.rank, hold.block, &voter);
+    assert_eq!(
+        with(&|_, holds| holds[2] = foreign(&holds[2])),
+        Some(BundleError::Certificate(CertificateFault::Group))
+    );
 }
 
 #[test]
@@ -308,7 +317,8 @@ fn forged_steps_lead_nowhere() {
         let (last, _) = closing(steps, &stays, 1);
         let mut voters: Vec<_> = voters.iter().map(|at| keypair(*at)).collect();
         voters.sort_by_key(|keypair| keypair.author());
-        let forged = voters.iter().map(|voter| Hold::sign(last.block().rank(), last.id(), voter)).collect();
+        let forged =
+            voters.iter().map(|voter| Hold::sign(last.block().group, last.block().rank(), last.id(), voter)).collect();
         let Step::Close { authority, .. } = &mut steps[1] else { panic!() };
         *authority = Authority::Words(forged);
     };

@@ -1,5 +1,6 @@
 //! The bytes that travel: golden ones, and hostile ones.
 
+use side_ledger::GroupId;
 use side_ledger::block::{Block, BlockId, Epoch, Height, Rank, Recovery, SetNumber};
 use side_seal::{DoubleSeal, Hold, Message, SignedBlock, Warrant};
 
@@ -20,7 +21,7 @@ fn samples() -> Vec<Message> {
     let switched = members[1].leader.block(&members[1].group.chain().tip_id()).unwrap().clone();
     assert!(!switched.warrant().votes.is_empty());
     let rank = Rank { recovery: Recovery(0), set: SetNumber(1), epoch: Epoch(2), height: Height(300) };
-    let hold = Hold::sign(rank, BlockId([5; 32]), &keypair(1));
+    let hold = Hold::sign(GroupId([9; 32]), rank, BlockId([5; 32]), &keypair(1));
     let warrant = Warrant { votes: Vec::new(), holds: vec![hold] };
     let with_holds = SignedBlock::sign(one.block().clone(), &keypair(0), warrant).unwrap();
     vec![

@@ -1,6 +1,6 @@
 //! One rule, one attacker, one test.
 
-use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
+use side_ledger::block::{Block, BlockId, Epoch, Height, Rank, SetNumber};
 use side_ledger::transaction::{SetClose, VoterAsk};
 use side_seal::effect::{Refusal, VoteError};
 use side_seal::leader::{MAX_ORPHANS, MAX_PROOFS, MAX_PROOFS_OF_ONE};
@@ -68,7 +68,7 @@ fn a_block_of_anybody_but_the_sealer_is_refused() {
     assert_eq!(refused(&mut other, next_set), Some(Refusal::Seat));
     let wrong = sealer.forge(0, |block| Block { state_root: [1; 32], ..block }, Warrant::default());
     assert!(matches!(refused(&mut other, wrong), Some(Refusal::Ledger(_))));
-    let hold = Hold::sign(sealer.group.chain().rank(), sealer.group.chain().tip_id(), &keypair(1));
+    let hold = Hold::sign(sealer.group.id(), sealer.group.chain().rank(), sealer.group.chain().tip_id(), &keypair(1));
     let needless = sealer.forge(0, |block| block, Warrant { votes: Vec::new(), holds: vec![hold] });
     assert_eq!(refused(&mut other, needless), Some(Refusal::Warrant(WarrantFault::OtherBlock)));
     // The true block beside the wrong one is a proof: it is taken only by whoever has not seen the wrong one.
@@ -116,6 +116,28 @@ fn two_blocks_of_one_rank_are_a_proof_that_everybody_keeps_shows_and_stops_on() 
     };
     let foreign = Message::Double(DoubleSeal::new(&elsewhere(1), &elsewhere(2)).unwrap());
     assert_eq!(members[1].leader.hear(&mut members[1].group, foreign).1, Some(Refusal::Group));
+}
+
+/// Whoever votes in two groups gives its word in both. A word of the other group, where blocks are counted higher, hides none of this one and proves nothing here.
+#[test]
+fn a_voter_s_word_in_another_group_says_nothing_here() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    let elsewhere = side_ledger::GroupId([9; 32]);
+    let far = Rank { height: Height(900), epoch: Epoch(7), ..members[0].group.chain().rank() };
+    let foreign = Message::Hold(Hold::sign(elsewhere, far, BlockId([7; 32]), &keypair(2)));
+    let heard = members[1].leader.hear(&mut members[1].group, foreign.clone());
+    assert_eq!(heard, (Vec::new(), Some(Refusal::Group)));
+    // Nor can somebody who passes it on name this group instead.
+    let mut bytes = foreign.encode();
+    let at = bytes.windows(32).position(|window| window == elsewhere.0).unwrap();
+    bytes[at..at + 32].copy_from_slice(&members[1].group.id().0);
+    assert_eq!(Message::decode(&bytes), Err(side_seal::signed::SignedError::Signature.into()));
+    carry(&mut members, effects);
+    assert_eq!((members[1].height(), members[1].leader.word_of(&members[1].group, &key(2))), (1, Height(1)));
+    assert_eq!(members[1].leader.holders(&members[1].group, Height(1)), 4);
 }
 
 #[test]
@@ -289,7 +311,12 @@ fn a_set_cannot_end_without_the_words_of_more_than_two_thirds() {
     members[0].note();
     assert!(members[0].tick(2_000).is_empty());
     let alone = members[0].forge(0, |block| block, Warrant::default());
-    let own = Hold::sign(members[0].group.chain().rank(), members[0].group.chain().tip_id(), &keypair(0));
+    let own = Hold::sign(
+        members[0].group.id(),
+        members[0].group.chain().rank(),
+        members[0].group.chain().tip_id(),
+        &keypair(0),
+    );
     let self_praise = members[0].forge(0, |block| block, Warrant { votes: Vec::new(), holds: vec![own] });
     for at in 1..4 {
         let log = members[0].log();
@@ -483,7 +510,7 @@ fn strangers_fill_no_memory() {
     }
     assert_eq!(members[1].leader.waiting(), MAX_ORPHANS);
     // Words of strangers are not kept.
-    let word = Hold::sign(members[0].group.chain().rank(), BlockId([1; 32]), &keypair(9));
+    let word = Hold::sign(members[0].group.id(), members[0].group.chain().rank(), BlockId([1; 32]), &keypair(9));
     members[1].hear(Message::Hold(word));
     assert!(members[1].leader.greet(&members[1].group).is_empty());
     members[0].tick(0);

@@ -83,8 +83,8 @@ fn blocks_that_are_not_good_are_counted_and_end_the_link() {
 #[test]
 fn a_flood_of_good_signatures_ends_the_link() {
     let (mut world, link) = victim();
-    let rank = world.member(0).group().chain().rank();
-    let hold = Message::Hold(Hold::sign(rank, BlockId([7; 32]), &keypair(66))).encode();
+    let (group, rank) = (world.member(0).group().id(), world.member(0).group().chain().rank());
+    let hold = Message::Hold(Hold::sign(group, rank, BlockId([7; 32]), &keypair(66))).encode();
     let mut sent = 0;
     let reason = loop {
         seal(&mut world, link, &hold);
