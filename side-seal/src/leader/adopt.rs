@@ -6,7 +6,7 @@ use side_ledger::group::Group;
 
 use super::judge::Doubt;
 use super::quota::has_say;
-use super::{Leader, MAX_ASIDE, MAX_ASKS, seat};
+use super::{Leader, MAX_ASKS, seat};
 use crate::effect::{Effect, Event, Record, Refusal};
 use crate::message::{MAX_HAVE, Message};
 use crate::signed::{DoubleSeal, Hold, SignedBlock};
@@ -47,9 +47,6 @@ impl Leader {
         if self.tree.get(&id).is_some() {
             return if self.tree.is_refused(&id) { Err(Refusal::Parent) } else { Ok(None) };
         }
-        if self.tree.len() >= group.chain().blocks().len() + MAX_ASIDE {
-            return Err(Refusal::Full);
-        }
         let parent = if block.height.0 == 1 {
             Some(Height(0))
         } else {
@@ -60,18 +57,16 @@ impl Leader {
             if self.tree.is_refused(&block.parent) {
                 return Err(Refusal::Parent);
             }
-            let before = parent.block();
-            if before.height.0 + 1 != block.height.0 || (before.recovery, before.set) > (block.recovery, block.set) {
+            let before = parent.block().height;
+            if before.0 + 1 != block.height.0 {
                 return Err(Refusal::Seat);
             }
-            if (before.recovery, before.set, before.epoch) == (block.recovery, block.set, block.epoch)
-                && parent.signer() != signed.signer()
-            {
-                return Err(Refusal::Signer);
+            let on_chain = self.on_chain(group, parent);
+            if !on_chain {
+                self.judge_beside(group, parent, &signed)?;
             }
-            self.on_chain(group, parent).then_some(before.height)
+            on_chain.then_some(before)
         };
-        // Beside the chain the rest is told when the block comes to extend it.
         if let Some(parent) = parent {
             match self.judge(group, parent, &signed) {
                 Ok(_) => {}
@@ -81,6 +76,11 @@ impl Leader {
                 }
                 Err(Doubt::Bad(refusal)) => return Err(refusal),
             }
+        }
+        // A block that may extend the chain where it stands always has a place: one at each height, since whoever makes a second is convicted.
+        let extends = parent.is_some() && !self.proofs.contains_key(&seat(&signed));
+        if !extends && !self.has_place(group, &signed) {
+            return Err(Refusal::Full);
         }
         self.insert(group, signed, effects);
         Ok(Some(id))
@@ -92,6 +92,7 @@ impl Leader {
         if Some(signed.signer()) == self.me() {
             self.past.sealed(signed.block().rank());
         }
+        self.take_place(&signed);
         let proof = self.tree.insert(signed.clone()).map(|other| DoubleSeal::new(other, &signed));
         if let Some(Ok(proof)) = proof {
             self.convict(group, proof, effects);
@@ -134,21 +135,16 @@ impl Leader {
     /// Makes the best block that is good the end of the chain.
     pub(super) fn advance(&mut self, group: &mut Group, effects: &mut Vec<Effect>) {
         let before = group.chain().tip_id();
-        while let Some(id) = self.tree.above(group.chain().rank()).into_iter().find(|id| self.is_allowed(id)) {
-            if !self.move_to(group, id, effects) && !self.next_best(group, id, effects) {
-                break;
-            }
-        }
+        while self.rise(group, effects) {}
         if group.chain().tip_id() != before {
             self.give_word(group, effects);
         }
     }
 
-    /// Tries what ranks between the tip and `failed`.
-    fn next_best(&mut self, group: &mut Group, failed: BlockId, effects: &mut Vec<Effect>) -> bool {
+    /// Tries what ranks above the end of the chain, the highest first, until the chain has changed.
+    fn rise(&mut self, group: &mut Group, effects: &mut Vec<Effect>) -> bool {
         let above = self.tree.above(group.chain().rank());
-        let others: Vec<BlockId> = above.into_iter().skip_while(|id| *id != failed).skip(1).collect();
-        others.into_iter().any(|id| self.is_allowed(&id) && self.move_to(group, id, effects))
+        above.into_iter().any(|id| self.is_allowed(&id) && self.move_to(group, id, effects))
     }
 
     /// Whether the proofs that this node holds let it end its chain with this block.

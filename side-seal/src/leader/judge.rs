@@ -2,6 +2,7 @@
 
 use side_ledger::block::{BlockId, Epoch, Height, SetNumber};
 use side_ledger::chain::Switch;
+use side_ledger::governance::Electorate;
 use side_ledger::group::Group;
 use side_ledger::transaction::HeldBlock;
 
@@ -77,6 +78,56 @@ impl Leader {
             return Err(Refusal::Start.into());
         }
         Ok(Some(Switch { epoch: block.epoch, sealers }))
+    }
+
+    /// Whether a block may follow one that is beside the chain, as far as that can be told while the chain ends elsewhere: by everything but what blocks come to. Whom a
+    /// set that ended beside the chain left as voters is among that.
+    pub(super) fn judge_beside(
+        &self,
+        group: &Group,
+        parent: &SignedBlock,
+        signed: &SignedBlock,
+    ) -> Result<(), Refusal> {
+        let (before, block, warrant) = (parent.block(), signed.block(), signed.warrant());
+        let ends = before.set.0.checked_add(1) == Some(block.set.0);
+        if block.recovery != before.recovery || !(ends || block.set == before.set) || block.epoch < before.epoch {
+            return Err(Refusal::Seat);
+        }
+        let further = block.epoch > before.epoch;
+        // The end of a set changes no sealer.
+        if !further && signed.signer() != parent.signer() {
+            return Err(Refusal::Signer);
+        }
+        if !further && !warrant.votes.is_empty() {
+            return Err(WarrantFault::Vote.into());
+        }
+        if (further || !ends) && !warrant.holds.is_empty() {
+            return Err(WarrantFault::OtherBlock.into());
+        }
+        if !further && !ends {
+            return Ok(());
+        }
+        let Some(electorate) = self.electorate_of(group, parent) else { return Ok(()) };
+        if !further {
+            return Ok(warrant.check_holds(group.id(), electorate, before.rank(), parent.id())?);
+        }
+        let (sealers, _) = warrant.check_votes(group.id().document(), electorate, block.recovery, block.epoch)?;
+        if sealers.contains(&signed.signer()) { Ok(()) } else { Err(Refusal::Signer) }
+    }
+
+    /// The set that a block beside the chain was sealed under, if that is the one in which its way left the chain.
+    fn electorate_of<'a>(&self, group: &'a Group, signed: &SignedBlock) -> Option<&'a Electorate> {
+        let mut at = signed;
+        while at.block().height.0 > 1 {
+            let parent = self.tree.get(&at.block().parent)?;
+            if self.on_chain(group, parent) {
+                break;
+            }
+            at = parent;
+        }
+        let electorate =
+            group.chain().at(at.block().height).map_or(group.chain().electorate(), |next| &next.electorate);
+        (electorate.set == signed.block().set).then_some(&**electorate)
     }
 
     /// The block that an epoch of this set continues from, if its votes name these.

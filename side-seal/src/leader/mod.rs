@@ -38,6 +38,7 @@ use side_ledger::group::Group;
 
 pub use self::office::{MAX_EPOCH_JUMP, NEAR};
 use self::past::Past;
+use self::quota::Beside;
 use self::tree::Tree;
 use crate::effect::{Effect, Office, Record, Refusal};
 use crate::message::{ANSWER_BYTES, MAX_BLOCKS, MAX_HAVE, Message};
@@ -47,8 +48,13 @@ use crate::signed::{DoubleSeal, Hold, SignedBlock};
 pub const MAX_ORPHANS: usize = 256;
 /// Most blocks that are asked for at a time, of those that the latest ones wait for.
 const MAX_ASKS: usize = 4;
-/// Most known blocks beside the chain: those of a chain that was left, and what a lying sealer makes.
+/// Most places for known blocks beside the chain, a place for each kibibyte begun: those of a chain that was left, and what a lying sealer makes. Everybody who votes or
+/// seals has an equal share, so that nobody takes another's.
 pub const MAX_ASIDE: usize = 16_384;
+/// The least share, also where so many vote that all shares together are more: the first block of an epoch fits that brings the votes of the largest set.
+pub const MIN_ASIDE_OF_ONE: usize = 512;
+/// Most places of all strangers together. Honest ones are sealers of sets that are not known here yet, while changes are missing: an answer's worth at a time.
+pub const MAX_ASIDE_OF_STRANGERS: usize = 1_024;
 /// Most proofs that are kept, one for each sealer and epoch.
 pub const MAX_PROOFS: usize = 1024;
 /// Most of them against one key: those of the present epoch and of the nearest ones.
@@ -77,6 +83,8 @@ pub struct Leader {
     holds: BTreeMap<AuthorId, Hold>,
     proofs: BTreeMap<Seat, DoubleSeal>,
     past: Past,
+    /// Counted when it is asked for.
+    beside: Option<Beside>,
     /// When the last block was sealed here, by this node's clock.
     sealed_ms: Option<u64>,
 }
@@ -91,6 +99,7 @@ impl Leader {
             holds: BTreeMap::new(),
             proofs: BTreeMap::new(),
             past: Past::default(),
+            beside: None,
             sealed_ms: None,
         }
     }
@@ -127,7 +136,13 @@ impl Leader {
                         // Also if it is refused, or what it follows is not here.
                         self.past.sealed(signed.block().rank());
                     }
-                    if let Err(refusal) = self.offer(group, signed, &mut effects) {
+                    let mut offered = self.offer(group, signed.clone(), &mut effects);
+                    if offered == Err(Refusal::Full) {
+                        // What came before it may become the chain, and then this one stands upon its end.
+                        self.advance(group, &mut effects);
+                        offered = self.offer(group, signed, &mut effects);
+                    }
+                    if let Err(refusal) = offered {
                         fault = Some(refusal);
                         break;
                     }

@@ -260,6 +260,7 @@ impl Leader {
         self.sealed_ms = Some(now_ms);
         effects.push(Effect::Keep(Record::Block(signed.clone())));
         self.past.sealed(signed.block().rank());
+        self.take_place(&signed);
         self.tree.insert(signed.clone());
         effects.push(Effect::Show(Event::Extended(signed.block().height, signed.id())));
         effects.push(Effect::Tell(Message::Blocks(vec![signed])));

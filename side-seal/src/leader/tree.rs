@@ -26,8 +26,9 @@ impl Tree {
         self.blocks.get(id)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.blocks.len()
+    /// All of them, in no order.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &SignedBlock> {
+        self.blocks.values()
     }
 
     pub(super) fn waiting(&self) -> usize {

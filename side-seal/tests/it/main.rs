@@ -1,5 +1,6 @@
 //! Both modes from the outside: single rules against single attackers, and whole groups of nodes under a seeded scheduler.
 
+mod beside;
 mod bft;
 mod bundle;
 mod bytes;
