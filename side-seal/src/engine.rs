@@ -112,7 +112,7 @@ impl Engine {
     pub fn answer(&self, group: &Group, want: &BlockId, have: &[BlockId]) -> Option<Message> {
         match self {
             Self::Leader(leader) => leader.answer(group, want, have),
-            Self::Bft(bft) => bft.answer(want, have),
+            Self::Bft(bft) => bft.answer(group, want, have),
         }
     }
 

@@ -1,17 +1,21 @@
 //! What a node has to learn before it writes, seals and gives its word again where its copy may be old.
 //!
 //! Whatever it has told and forgotten, somebody else holds. One peer may hold none of it: the node's last change may have reached only another one. So it listens to each
-//! voter that has ever written something, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whether a liar among them
+//! voter that has ever written something, and to more of them than may lie, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whether a liar among them
 //! tells of blocks that nobody can show does not matter: of blocks and words only those under the node's own signature count, and nobody else makes those. A voter
 //! that never comes back keeps the node waiting until its owner says that the copy is good.
+//!
+//! In BFT mode nothing is under its signature alone. There its chain has to come to where the chains of all those end whom it listens to, before it notes the present epoch as
+//! one in which it may have voted.
 //!
 //! A block that it sealed may still be held by somebody alone who shows it to nobody. So having learnt all this it seals in no epoch in which it may have sealed before
 //! ([`side_seal::Leader::set_sealing`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::identity::AuthorId;
 use side_ledger::block::Rank;
+use side_ledger::governance::two_thirds;
 use side_seal::{Engine, Message};
 
 use super::{Member, News};
@@ -21,19 +25,31 @@ use super::{Member, News};
 pub(super) struct Learning {
     /// Voters that have told what they hold of this node's changes; all of that is here.
     own: BTreeSet<AuthorId>,
-    /// Those of them that have told where their chain ends, too.
-    tips: BTreeSet<AuthorId>,
+    /// Where the chain ends of those of them that have told that, too; nothing where there is no block.
+    ends: BTreeMap<AuthorId, Option<Rank>>,
     /// The highest block that this node has sealed or given its word for, as others show it.
     made: Option<Rank>,
 }
 
 impl Member {
-    /// Whoever has to be heard: the other voters that have written something.
-    fn teachers(&self) -> BTreeSet<AuthorId> {
-        let (me, group) = (self.core.author(), &self.core.group);
-        let sets = [Some(group.chain().electorate()), group.chain().tip().map(|tip| &tip.electorate)];
+    /// The other voters.
+    fn others(&self) -> BTreeSet<AuthorId> {
+        let (me, chain) = (self.core.author(), self.core.group.chain());
+        let sets = [Some(chain.electorate()), chain.tip().map(|tip| &tip.electorate)];
         let voters = sets.into_iter().flatten().flat_map(|set| set.voters.iter().copied());
-        voters.filter(|voter| *voter != me && group.replica().author(voter.as_bytes()).is_some()).collect()
+        voters.filter(|voter| *voter != me).collect()
+    }
+
+    /// Whoever has to be heard: those of them that have written something.
+    fn teachers(&self) -> BTreeSet<AuthorId> {
+        let replica = self.core.group.replica();
+        self.others().into_iter().filter(|voter| replica.author(voter.as_bytes()).is_some()).collect()
+    }
+
+    /// How many of the other voters have to be heard at least. A copy may be so old that it knows of few who have written: of so many one is no liar, and shows who else has.
+    fn least(&self) -> usize {
+        let voters = self.core.group.chain().electorate().voters.len();
+        (voters - two_thirds(voters) + 1).min(self.others().len())
     }
 
     /// Notes which peers have told everything.
@@ -42,16 +58,16 @@ impl Member {
             self.learning = Learning::default();
             return;
         }
-        let teachers = self.teachers();
-        for there in self.links.values().filter(|there| teachers.contains(&there.peer.key)) {
+        let others = self.others();
+        for there in self.links.values().filter(|there| others.contains(&there.peer.key)) {
             if there.sync.watched_tip_learnt(self.core.replica()) {
                 self.learning.own.insert(there.peer.key);
                 if there.greeted {
-                    self.learning.tips.insert(there.peer.key);
+                    self.learning.ends.insert(there.peer.key, there.told.map(|(rank, _)| rank));
                 }
             }
         }
-        self.learn_chain(&teachers);
+        self.learn_chain();
     }
 
     /// Remembers what others show of this node's own blocks and words.
@@ -79,23 +95,33 @@ impl Member {
             let told = |there: &super::link::Link| there.knows_own_tip(replica);
             self.links.values().any(|there| (!by_relay || there.peer.transport == "relay") && told(there))
         };
-        knows(true) || (knows(false) && self.teachers().is_subset(&self.learning.own))
+        let heard = || self.learning.own.len() >= self.least() && self.teachers().is_subset(&self.learning.own);
+        knows(true) || (knows(false) && heard())
     }
 
-    /// A node that must not seal may again once it has heard where the others' chains end, and its own has come as far as what it once sealed or gave its word for.
-    fn learn_chain(&mut self, teachers: &BTreeSet<AuthorId>) {
+    /// A node that must not seal may again once it has heard where the others' chains end, and its own has come as far as what it once sealed or gave its word for; in BFT
+    /// mode as far as all of theirs.
+    fn learn_chain(&mut self) {
         if self.sealing || self.core.is_read_only() || self.catch_up.is_some() {
             return;
         }
-        let replica = self.core.replica();
-        // In BFT mode it takes part from the next epoch on only, in which it has voted for nothing.
+        let (replica, here) = (self.core.replica(), Some(self.core.group.chain().rank()));
+        // In BFT mode it takes part from the epoch after the one in which it finds the others: it has to have found them.
         let bft = matches!(self.engine, Engine::Bft(_));
+        let reached = |end: Option<Rank>| !bft || end <= here;
         let told = |by_relay: bool| {
             self.links.values().any(|there| {
-                (!by_relay || there.peer.transport == "relay") && (bft || there.greeted) && there.knows_own_tip(replica)
+                (!by_relay || there.peer.transport == "relay")
+                    && there.greeted
+                    && reached(there.told.map(|(rank, _)| rank))
+                    && there.knows_own_tip(replica)
             })
         };
-        let heard = told(true) || (told(false) && (bft || teachers.is_subset(&self.learning.tips)));
+        let ends = &self.learning.ends;
+        let by_all = ends.len() >= self.least()
+            && ends.values().all(|end| reached(*end))
+            && self.teachers().iter().all(|teacher| ends.contains_key(teacher));
+        let heard = told(true) || (told(false) && by_all);
         if heard && self.learning.made <= Some(self.core.group.chain().rank()) {
             self.allow_sealing();
             let text = if self.engine.abstains(&self.core.group) {

@@ -194,7 +194,7 @@ impl Member {
             return;
         }
         let mut greeting = self.engine.greet(&self.core.group);
-        if !self.sealing && matches!(self.engine, Engine::Leader(_)) {
+        if !self.sealing {
             // It waits to hear where the others' chain ends, and that there is none is an answer too.
             greeting.push(Message::Ask { want: BlockId::origin(self.id()), have: Vec::new() });
         }

@@ -194,6 +194,8 @@ impl Bft {
             Message::Evidence(found) => self.convict(group, found, &mut effects),
             // Answered by `answer`, to whoever asked.
             Message::Ask { .. } => Ok(()),
+            // There is no final block where it comes from: the answer to whoever wants the group's origin.
+            Message::Blocks(blocks) if blocks.is_empty() => Ok(()),
             Message::Blocks(_) | Message::Hold(_) | Message::Double(_) => Err(Refusal::Mode),
         };
         self.consider(group, &mut effects);
@@ -217,21 +219,25 @@ impl Bft {
         effects
     }
 
-    /// What a node that has just connected is told.
-    pub fn greet(&self) -> Vec<Message> {
-        let tip = self.blocks.last().zip(self.certificates.values().next_back());
-        let run = |block: &Block, certificate: &Certificate| FinalRun::new(vec![block.clone()], certificate.clone());
-        let tip = tip.and_then(|((_, block), first)| {
-            let latest = self.latest.as_ref().and_then(|latest| run(block, latest));
-            latest.or_else(|| run(block, first))
-        });
-        let proposals = self.pool.good().into_iter().cloned().map(Message::Proposal);
-        let evidence = self.evidence.values().map(|(found, _)| Message::Evidence(found.clone()));
-        tip.map(Message::Final).into_iter().chain(proposals).chain(evidence).collect()
+    fn last_final(&self) -> Option<Message> {
+        let ((_, block), first) = self.blocks.last().zip(self.certificates.values().next_back())?;
+        let run = |certificate: &Certificate| FinalRun::new(vec![block.clone()], certificate.clone());
+        self.latest.as_ref().and_then(run).or_else(|| run(first)).map(Message::Final)
     }
 
-    /// The answer to [`Message::Ask`]: the lowest final blocks that the asker lacks, with a certificate, or a proposed block.
-    pub fn answer(&self, want: &BlockId, have: &[BlockId]) -> Option<Message> {
+    /// What a node that has just connected is told.
+    pub fn greet(&self) -> Vec<Message> {
+        let proposals = self.pool.good().into_iter().cloned().map(Message::Proposal);
+        let evidence = self.evidence.values().map(|(found, _)| Message::Evidence(found.clone()));
+        self.last_final().into_iter().chain(proposals).chain(evidence).collect()
+    }
+
+    /// The answer to [`Message::Ask`]: the lowest final blocks that the asker lacks, with a certificate, or a proposed block. Whoever wants the group's origin is told the
+    /// last final block, or that there is none: a node that may have forgotten votes asks so.
+    pub fn answer(&self, group: &Group, want: &BlockId, have: &[BlockId]) -> Option<Message> {
+        if *want == BlockId::origin(group.id()) {
+            return Some(self.last_final().unwrap_or(Message::Blocks(Vec::new())));
+        }
         if !self.heights.contains_key(want) {
             return self.pool.get(want).map(|candidate| Message::Proposal(candidate.proposal.clone()));
         }

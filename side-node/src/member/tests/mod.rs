@@ -3,6 +3,7 @@
 mod follow;
 mod glance;
 mod hostile;
+mod restored;
 mod sealing;
 mod trouble;
 

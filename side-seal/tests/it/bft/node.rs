@@ -180,7 +180,7 @@ impl Node {
             }
             Input::Seal(from, bytes) => match Message::decode(&bytes).unwrap() {
                 Message::Ask { want, have } => {
-                    let answer = self.bft.answer(&want, &have);
+                    let answer = self.bft.answer(&self.group, &want, &have);
                     let held_back = self.evil == Evil::Withholds && matches!(answer, Some(Message::Proposal(_)));
                     if let Some(answer) = answer.filter(|_| !held_back) {
                         self.tell(Some(from), &answer);

@@ -186,7 +186,7 @@ fn a_sealer_votes_only_for_what_it_has_executed() {
     let [leader, voter, other, _] = &mut members;
     assert_eq!(voter.judge(parent, id), []);
     assert_eq!(asks(&voter.later(ASK_AFTER_MS)), [(id, vec![])]);
-    assert_eq!(leader.bft.answer(&id, &[]), Some(Message::Proposal(proposal.clone())));
+    assert_eq!(leader.bft.answer(&leader.group, &id, &[]), Some(Message::Proposal(proposal.clone())));
     assert_eq!(voter.hear(Message::Proposal(proposal.clone())), []);
     let effects = voter.learn(leader.log());
     assert_eq!(effects[0], Effect::Keep(Record::Proposal(proposal.clone())), "on disk before it is voted for");
@@ -242,7 +242,7 @@ fn whoever_was_away_asks_and_gets_what_it_lacks_in_runs() {
     let mut effects = reader.hear(members[0].bft.greet().remove(0));
     let mut rounds = 0;
     while let Some((want, have)) = asks(&effects).pop() {
-        let answer = members[1].bft.answer(&want, &have).unwrap();
+        let answer = members[1].bft.answer(&members[1].group, &want, &have).unwrap();
         let Message::Final(run) = &answer else { panic!("final blocks are asked for") };
         assert!(run.blocks().len() <= MAX_RUN);
         effects = reader.hear(Message::decode(&answer.encode()).unwrap());
@@ -254,7 +254,7 @@ fn whoever_was_away_asks_and_gets_what_it_lacks_in_runs() {
     next.learn(members[0].log());
     let mut effects = next.hear(members[0].bft.greet().remove(0));
     while let Some((want, have)) = asks(&effects).pop() {
-        effects = next.hear(reader.bft.answer(&want, &have).unwrap());
+        effects = next.hear(reader.bft.answer(&reader.group, &want, &have).unwrap());
     }
     assert_eq!(next.tip(), blocks[149]);
     assert_eq!(next.restarted().tip(), blocks[149]);
@@ -313,7 +313,7 @@ fn the_block_that_closes_a_set_is_the_last_of_its_epoch_and_the_voters_seal_in_t
     reader.learn(members[0].log());
     let mut effects = reader.hear(members[0].bft.greet().remove(0));
     while let Some((want, have)) = asks(&effects).pop() {
-        effects = reader.hear(members[1].bft.answer(&want, &have).unwrap());
+        effects = reader.hear(members[1].bft.answer(&members[1].group, &want, &have).unwrap());
     }
     assert_eq!(reader.bft.seat(&reader.group), Some(seat.clone()));
     // The next block begins the epoch, and takes four of the five.
@@ -338,7 +338,7 @@ fn the_block_that_closes_a_set_is_the_last_of_its_epoch_and_the_voters_seal_in_t
     late.learn(members[0].log());
     let mut effects = late.hear(Message::Final(run));
     while let Some((want, have)) = asks(&effects).pop() {
-        effects = late.hear(members[4].bft.answer(&want, &have).unwrap());
+        effects = late.hear(members[4].bft.answer(&members[4].group, &want, &have).unwrap());
     }
     assert_eq!(late.tip(), next);
     assert_eq!(Seat::of_epoch(&late.group, Epoch(0)).unwrap(), old);
@@ -698,7 +698,7 @@ fn a_stranger_and_a_node_that_may_not_seal_join_in_nothing() {
     go_on(&mut members);
     let mut reader = Member::new(4);
     reader.learn(members[0].log());
-    let run = members[0].bft.answer(&members[0].tip(), &[]).unwrap();
+    let run = members[0].bft.answer(&members[0].group, &members[0].tip(), &[]).unwrap();
     reader.hear(run);
     assert_eq!((reader.tip(), reader.bft.renewal(&reader.group)), (members[0].tip(), None));
     assert!(members[0].bft.renewal(&members[0].group).is_some());

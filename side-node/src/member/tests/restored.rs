@@ -1,0 +1,182 @@
+//! Members whose copy is an old one, and whom they let teach them.
+
+use commonware_consensus::simplex::scheme::ed25519::Scheme;
+use commonware_consensus::simplex::types::{Finalization, Finalize, Proposal};
+use commonware_consensus::types::{Epoch as SimplexEpoch, Round, View};
+use commonware_cryptography::certificate::Signers;
+use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
+use commonware_cryptography::sha256::Digest;
+use side_ledger::BlockId;
+use side_ledger::block::Epoch;
+use side_seal::bft::certificate::Certificate;
+use side_seal::bft::request::{Reply, Request, Ticket};
+use side_seal::bft::seat::Seat;
+
+use super::*;
+
+/// Four founders of a closed group.
+fn four(sealing: Sealing) -> World {
+    let genesis = Genesis::new(GroupSpec {
+        name: Name::new("world").unwrap(),
+        created_ms: 1,
+        nonce: [3; 32],
+        founders: (0..4).map(|number| keypair(number).author()).collect(),
+        admission: Admission::Closed,
+        allocation: BTreeMap::new(),
+        sealing,
+        limits: Limits::default(),
+    });
+    World::of(genesis.unwrap(), 4)
+}
+
+/// The node's disk is as it was, and it knows that it may be.
+fn set_back(world: &mut World, number: usize, store: MemoryStore) {
+    world.stop(number);
+    world.nodes[number].store = store;
+    let mut member = world.load(number);
+    member.distrust(crate::error::CommandError::user("this copy may be old"));
+    world.nodes[number].member = Some(member);
+}
+
+/// A copy is so old that it knows of one other voter who has ever written. That one lies: it shows what it had then. What this node has written since stands with the others.
+#[test]
+fn a_single_liar_teaches_no_copy_however_old() {
+    let mut world = four(Sealing::Leader { interval_ms: INTERVAL_MS });
+    world.connect(1, 3);
+    world.settle();
+    let (liar, backup) = (world.nodes[1].store.clone(), world.nodes[3].store.clone());
+    for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)] {
+        world.connect(one, other);
+    }
+    let written = world.note(3, "after the backup");
+    world.pass(2 * INTERVAL_MS);
+    assert!(world.member(2).entry(&written.position()).is_some());
+    world.stop(1);
+    world.nodes[1].store = liar;
+    world.start(1);
+    set_back(&mut world, 3, backup);
+    world.connect(3, 1);
+    world.pass(2 * INTERVAL_MS);
+    assert!(world.member(3).links().count() == 1 && world.member(3).entry(&written.position()).is_none());
+    assert!(!world.member(3).knows_own_tip(), "one voter of four may lie");
+    world.connect(3, 0);
+    world.until("it has its change", |world| world.member(3).entry(&written.position()).is_some());
+    assert!(!world.member(3).knows_own_tip(), "by now it knows who else has written");
+    world.connect(3, 2);
+    world.until("all were heard", |world| world.member(3).knows_own_tip());
+}
+
+/// Simplex, of whom nobody lies: `leader` proposes what is new, and all sealers finalize it.
+fn finalize(world: &mut World, leader: usize, view: u64) -> BlockId {
+    let (seat, ticket) = (world.member(leader).seat().expect("it seals"), Ticket(view));
+    let parent = world.member(leader).group().chain().tip_id();
+    let now_ms = world.now_ms;
+    world.member(leader).request(Request::Propose { ticket, epoch: seat.epoch, parent }, now_ms);
+    let mut block = None;
+    world.until("it proposes", |world| {
+        let replies = world.member(leader).take_replies();
+        block = replies.into_iter().find_map(|reply| match reply {
+            Reply::Propose(_, block) => Some(block),
+            _ => None,
+        });
+        block.is_some()
+    });
+    let block = block.unwrap();
+    assert_ne!(block, parent, "something is new");
+    let now_ms = world.now_ms;
+    world.member(leader).request(Request::Finalized(certificate(&seat, view, block)), now_ms);
+    world.settle();
+    block
+}
+
+fn certificate(seat: &Seat, view: u64, block: BlockId) -> Certificate {
+    let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(view));
+    let proposal = Proposal::new(round, View::new(view - 1), Digest(block.0));
+    let votes = (0..4).filter_map(|number| seat.signer(&keypair(number)));
+    let votes = votes.map(|scheme| Finalize::<Scheme, Digest>::sign(&scheme, proposal.clone()).unwrap().attestation);
+    let mut votes: Vec<_> = votes.collect();
+    votes.sort_by_key(|vote| vote.signer);
+    let signers = Signers::new(4, votes.iter().map(|vote| vote.signer)).unwrap();
+    let signatures = votes.into_iter().map(|vote| vote.signature).collect();
+    Certificate::new(Finalization { proposal, certificate: SimplexCertificate { signers, signatures } })
+}
+
+/// Four sealers who have begun a further epoch, in which all have voted; then the disk of the last one is set back to before, and nobody is connected to it.
+fn sealer_set_back() -> (World, Epoch) {
+    let mut world = four(Sealing::Bft { interval_ms: INTERVAL_MS, term: 0 });
+    world.mesh();
+    world.settle();
+    finalize(&mut world, 0, 1);
+    let backup = world.nodes[3].store.clone();
+    assert_eq!(world.member(3).seat().unwrap().epoch, Epoch(0));
+    for number in 0..3 {
+        world.vote_leader(number, "node1");
+    }
+    world.settle();
+    finalize(&mut world, 0, 2);
+    world.note(0, "in the next epoch");
+    world.settle();
+    let epoch = world.member(3).seat().unwrap().epoch;
+    assert!(epoch > Epoch(0));
+    finalize(&mut world, 0, 3);
+    assert_eq!((world.height(3), world.status(3).epoch), (3, epoch.0));
+    set_back(&mut world, 3, backup);
+    (world, epoch)
+}
+
+/// The hole that ADR 16 told of: its last change comes before the blocks do, and it takes an epoch for the present one that has passed.
+#[test]
+fn a_restored_sealer_votes_in_no_epoch_that_it_hears_of_after_its_own_changes() {
+    let (mut world, epoch) = sealer_set_back();
+    world.way =
+        Box::new(|_, to, stream| if (to, stream) == (3, Stream::Seal) { Fate::Vanishes } else { Fate::Arrives });
+    let links: Vec<LinkId> = (0..3).map(|other| world.connect(3, other).0).collect();
+    world.until("it has learnt its own tip", |world| world.member(3).knows_own_tip());
+    world.member(3).allow_writing();
+    world.pass(2 * INTERVAL_MS);
+    assert!(!world.member(3).sealing && world.member(3).seat().is_none(), "it does not know where the chain ends");
+
+    // Of two it hears now, of the last one not: that one may be ahead of them.
+    links.into_iter().for_each(|link| world.disconnect(3, link));
+    world.way = Box::new(
+        |from, to, stream| {
+            if (from, to, stream) == (2, 3, Stream::Seal) { Fate::Vanishes } else { Fate::Arrives }
+        },
+    );
+    for other in 0..3 {
+        world.connect(3, other);
+    }
+    world.until("it follows", |world| world.height(3) == 3);
+    world.pass(2 * INTERVAL_MS);
+    assert!(!world.member(3).sealing);
+
+    world.way = Box::new(|_, _, _| Fate::Arrives);
+    world.connect(3, 2);
+    world.until("it has heard of all", |world| world.member(3).sealing);
+    assert_eq!(world.member(3).seat(), None, "it may have voted in this epoch");
+    let until = world.nodes[3].member.as_ref().map(|member| member.engine().stays_out(member.group()));
+    assert_eq!(until, Some(Some(epoch)));
+    // It asks for a further one by itself.
+    world.settle();
+    assert!(world.member(3).group().chain().pending() > 0);
+}
+
+/// Somebody who has no block is no reason to wait: it says so when it is asked.
+#[test]
+fn a_restored_sealer_hears_also_from_those_who_have_no_block() {
+    let mut world = four(Sealing::Bft { interval_ms: INTERVAL_MS, term: 0 });
+    world.mesh();
+    world.settle();
+    let backup = world.nodes[3].store.clone();
+    world.note(3, "after the backup");
+    world.settle();
+    set_back(&mut world, 3, backup);
+    for other in 0..3 {
+        world.connect(3, other);
+    }
+    world.until("it has learnt its own tip", |world| world.member(3).knows_own_tip());
+    world.member(3).allow_writing();
+    world.until("it knows that there is no block", |world| world.member(3).sealing);
+    assert_eq!(world.nodes.iter().map(|node| node.endings.len()).sum::<usize>(), 0, "nobody is to blame");
+    assert_eq!(world.member(3).seat(), None);
+}
