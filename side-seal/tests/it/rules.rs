@@ -140,6 +140,30 @@ fn a_voter_s_word_in_another_group_says_nothing_here() {
     assert_eq!(members[1].leader.holders(&members[1].group, Height(1)), 4);
 }
 
+/// Words are kept in memory only.
+#[test]
+fn after_everybody_has_stopped_at_once_the_voters_give_their_words_again() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    carry(&mut members, effects);
+    assert_eq!(members[1].leader.holders(&members[1].group, Height(1)), 4);
+    let mut again = [0, 1, 2, 3].map(|number| {
+        let mut member = Member::new(number);
+        member.learn(members[number].log());
+        member.leader.restore(&mut member.group, members[number].kept.clone());
+        assert_eq!(member.leader.holders(&member.group, Height(1)), 1, "its own word it knows");
+        member
+    });
+    let greetings: Vec<Message> = again.iter().flat_map(|member| member.leader.greet(&member.group)).collect();
+    for member in &mut again {
+        greetings.iter().for_each(|greeting| drop(member.hear(greeting.clone())));
+        assert!(member.leader.is_held(&member.group, Height(1)));
+        assert_eq!(member.leader.holders(&member.group, Height(1)), 4);
+    }
+}
+
 #[test]
 fn the_voters_replace_a_silent_sealer_and_what_it_sealed_above_returns() {
     let mut members = Member::founders();
