@@ -6,9 +6,10 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use side_ledger::address::{HostPort, NodeAddress};
+use side_watcher::client::Roots;
 
 use crate::btc::settings::Layer;
 use crate::error::CommandError;
@@ -23,7 +24,7 @@ pub const DEFAULT_LOG: &str = "warn";
 /// Most bytes of a configuration file: it holds a few lines.
 const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// The keys that a configuration file may have.
-pub(crate) const KEYS: [&str; 7] = ["relay", "listen", "announce", "peers", "page", "log", "bitcoin"];
+pub(crate) const KEYS: [&str; 8] = ["relay", "relay_ca", "listen", "announce", "peers", "page", "log", "bitcoin"];
 /// Most entries of a list: a configuration is written by hand.
 const MAX_LIST: usize = 64;
 
@@ -33,6 +34,9 @@ pub const TEMPLATE: &str = "\
 
 # Where the relay listens.
 # relay = \"ws://127.0.0.1:8080\"
+
+# Certificates (PEM) of an authority of your own that vouches for a relay at wss://…, beside those that browsers know.
+# relay_ca = \"/etc/side/relay-ca.pem\"
 
 # Where other nodes connect directly. Without it, a port on this machine only, that the nodes of this folder find by themselves.
 # listen = \"0.0.0.0:4001\"
@@ -70,6 +74,8 @@ pub const TEMPLATE: &str = "\
 pub struct ConfigFile {
     /// The relay's address.
     pub relay: Option<String>,
+    /// A file with certificates that vouch for it.
+    pub relay_ca: Option<String>,
     /// Where to listen for other nodes.
     pub listen: Option<SocketAddr>,
     /// Where others reach this node.
@@ -114,6 +120,7 @@ impl ConfigFile {
         for (key, value) in table {
             let slot = match key.as_str() {
                 "relay" => &mut config.relay,
+                "relay_ca" => &mut config.relay_ca,
                 "log" => &mut config.log,
                 "listen" => {
                     let toml::Value::String(text) = &value else {
@@ -199,6 +206,8 @@ pub struct Settings {
     pub relay: String,
     /// Whether somebody named the relay. Otherwise it is the default, which nobody may run.
     pub relay_named: bool,
+    /// A file with certificates that vouch for it, beside the usual ones.
+    pub relay_ca: Option<PathBuf>,
     /// The log filter.
     pub log: String,
 }
@@ -221,7 +230,16 @@ impl Settings {
             2 => "debug".to_owned(),
             _ => "trace".to_owned(),
         };
-        Ok(Self { relay, relay_named, log })
+        Ok(Self { relay, relay_named, relay_ca: file.relay_ca.map(PathBuf::from), log })
+    }
+
+    /// Who may vouch for the relay's name.
+    pub fn roots(&self) -> Result<Roots, CommandError> {
+        let Some(path) = &self.relay_ca else { return Ok(Roots::default()) };
+        Roots::read(path).map_err(|error| {
+            CommandError::user(format!("relay_ca in config.toml: {error}"))
+                .hint("name a file with the certificate of the authority that signed the relay's, or remove the line")
+        })
     }
 }
 

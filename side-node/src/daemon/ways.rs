@@ -29,10 +29,12 @@ impl Connector {
         let invitation = &membership.invitation;
         let relays: Vec<String> = invitation.relays().map(str::to_owned).collect();
         let settings = Settings::resolve(self.relay.clone(), 0, self.file.clone(), &relays)?;
+        let roots = settings.roots()?;
         let (events, from_net) = mpsc::channel(EVENTS);
         let relay = RelayConfig {
             url: settings.relay,
             named: settings.relay_named,
+            roots,
             keypair: self.keypair.clone(),
             genesis: invitation.genesis().clone(),
         };

@@ -50,6 +50,9 @@ pub fn relay(patient: &Patient) -> Vec<Found> {
     let Some(settings) = settings(patient, None) else {
         return vec![Found::skipped("the configuration is not understood")];
     };
+    if let Err(error) = settings.roots() {
+        return vec![Found::error(&error)];
+    }
     let url = crate::config::without_password(&settings.relay);
     match (reach(&host_port(&settings.relay)), settings.relay_named) {
         (Ok(()), _) => vec![Found::good(format!("something answers at {url}"))],

@@ -10,7 +10,7 @@ use bft_json_crdt::change::DocumentId;
 use bft_json_crdt::identity::Keypair;
 use bytes::Bytes;
 use side_ledger::Genesis;
-use side_watcher::client::{ClientConfig, Connected, ConnectionId, Event as ClientEvent, RelayClient};
+use side_watcher::client::{ClientConfig, Connected, ConnectionId, Event as ClientEvent, RelayClient, Roots};
 use side_watcher::protocol::{GroupReply, HelloGroup, Lane};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +35,8 @@ pub struct RelayConfig {
     pub url: String,
     /// Whether somebody named it. One that is only tried because nobody did is not missed.
     pub named: bool,
+    /// Who may vouch for its name in TLS.
+    pub roots: Roots,
     /// The node's key.
     pub keypair: Keypair,
     /// The group.
@@ -186,7 +188,10 @@ impl Running {
     async fn converse(&mut self) -> Result<Order, Gone> {
         let document = self.config.genesis.id().document();
         let group = HelloGroup { group: document, genesis: Bytes::copy_from_slice(self.config.genesis.bytes()) };
-        let config = ClientConfig::new(self.config.url.clone(), self.config.keypair.clone(), vec![group]);
+        let config = ClientConfig {
+            roots: self.config.roots.clone(),
+            ..ClientConfig::new(self.config.url.clone(), self.config.keypair.clone(), vec![group])
+        };
         let (client, mut incoming) = RelayClient::spawn(config);
         let line = Arc::new(Line { client: Mutex::new(Some(client)), ..Line::default() });
         let mut link = None;

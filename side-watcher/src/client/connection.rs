@@ -8,20 +8,20 @@ use bft_json_crdt::change::DocumentId;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, STABLE_AFTER};
-use super::{ClientConfig, Connected, ConnectionId, Disconnect, Event, Outgoing};
+use super::{ClientConfig, Connected, ConnectionId, Disconnect, Event, Outgoing, tls};
 use crate::protocol::limits::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FRAME, PING_INTERVAL};
 use crate::protocol::{Channel, CloseReason, Control, GroupReply, Hello, RELAY_VERSION};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Box<dyn tls::Stream>>;
 
 /// Messages that are taken off the queue and written at once, before one flush.
 const SEND_BATCH: usize = 256;
@@ -123,16 +123,20 @@ async fn greet(
         .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME));
-    let (mut socket, _) =
-        connect_async_with_config(config.url.as_str(), Some(websocket), true).await.map_err(|error| match error {
-            WsError::Url(cause) => Disconnect::Url(config.url.clone(), cause.to_string()),
-            WsError::HttpFormat(cause) => Disconnect::Url(config.url.clone(), cause.to_string()),
-            WsError::Http(response) => Disconnect::Unreachable {
-                url: config.url.clone(),
-                cause: format!("the server answers {}", response.status()),
-            },
-            cause => Disconnect::Unreachable { url: config.url.clone(), cause: cause.to_string() },
-        })?;
+    let connecting = async {
+        let request = config.url.as_str().into_client_request()?;
+        let stream = tls::connect(&request, &config.roots).await?;
+        client_async_with_config(request, stream, Some(websocket)).await
+    };
+    let (mut socket, _) = connecting.await.map_err(|error| match error {
+        WsError::Url(cause) => Disconnect::Url(config.url.clone(), cause.to_string()),
+        WsError::HttpFormat(cause) => Disconnect::Url(config.url.clone(), cause.to_string()),
+        WsError::Http(response) => Disconnect::Unreachable {
+            url: config.url.clone(),
+            cause: format!("the server answers {}", response.status()),
+        },
+        cause => Disconnect::Unreachable { url: config.url.clone(), cause: cause.to_string() },
+    })?;
 
     let Control::Challenge(challenge) = next_control(&mut socket).await? else {
         return Err(Disconnect::Protocol("it did not open with a challenge"));

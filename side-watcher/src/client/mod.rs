@@ -13,6 +13,7 @@
 
 mod backoff;
 mod connection;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::protocol::{Carried, CloseReason, GroupReply, HelloGroup, Lane, NoticeCode, WelcomeError};
 
 pub use backoff::{BACKOFF_MAX, BACKOFF_MIN, STABLE_AFTER};
+pub use tls::{Roots, RootsError};
 
 /// Events that wait for the caller. When they are not taken, reading from the relay pauses, which its flow control notices.
 pub const EVENT_QUEUE: usize = 256;
@@ -70,8 +72,10 @@ impl fmt::Debug for Signer {
 /// What a client is told when it starts.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Where the relay listens: `ws://host:port`.
+    /// Where the relay listens: `ws://host:port`, or `wss://host:port` with TLS.
     pub url: String,
+    /// Who may vouch for its name in TLS.
+    pub roots: Roots,
     /// The key that the connection speaks for.
     pub signer: Signer,
     /// The groups to take part in, with their geneses.
@@ -89,6 +93,7 @@ impl ClientConfig {
     pub fn new(url: impl Into<String>, signer: impl Into<Signer>, groups: Vec<HelloGroup>) -> Self {
         Self {
             url: url.into(),
+            roots: Roots::default(),
             signer: signer.into(),
             groups,
             pinned: None,

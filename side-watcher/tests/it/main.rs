@@ -9,3 +9,4 @@ mod hostile;
 mod limits;
 mod pages;
 mod support;
+mod tls;

@@ -205,6 +205,11 @@ fn settings_of(
         _ => (Origin::Default, None),
     };
     settings.push(set("relay", json!(without_password(&resolved.relay)), origin, from));
+    let (origin, from) = match &file.relay_ca {
+        Some(_) => (Origin::ConfigFile, file_name()),
+        None => (Origin::Default, None),
+    };
+    settings.push(set("relay_ca", json!(file.relay_ca), origin, from));
 
     let registered = Registry::load(root)?.nodes.into_iter().find(|(name, _)| name.as_str() == home.name());
     let registered = registered.map(|(_, node)| node);

@@ -70,6 +70,7 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
     let relay = args.relay.given();
     let page = args.page()?;
     let settings = Settings::resolve(relay.clone(), globals.verbose, ConfigFile::load(&home.config_file())?, &[])?;
+    settings.roots()?;
     let log = match std::env::var(console::log::LOG_VARIABLE) {
         Ok(filter) if globals.verbose == 0 && !filter.is_empty() => filter,
         _ => settings.log,
