@@ -9,6 +9,8 @@ use crate::daemon::membership::Memberships;
 use crate::home::require_private;
 use crate::keys;
 use crate::registry::Registry;
+use crate::secrets;
+use crate::secrets::protect::{self, Protection};
 
 /// Whether the folder and what lies in it belong to this user and to nobody else, and can be written.
 pub fn folder(patient: &Patient) -> Vec<Found> {
@@ -51,7 +53,7 @@ pub fn folder(patient: &Patient) -> Vec<Found> {
     found
 }
 
-/// Whether the node's key is there, readable by this user alone, and the one that the registry knows.
+/// Whether the node's key is there, readable by this user alone, the one that the registry knows, and opened by the passphrase that is given.
 pub fn key(patient: &Patient) -> Vec<Found> {
     let path = patient.home.key_file();
     if !path.exists() {
@@ -77,7 +79,36 @@ pub fn key(patient: &Patient) -> Vec<Found> {
                     patient.home.name()
                 ),
             )],
-            _ => vec![Found::good("the key can be read, by you alone")],
+            _ => vec![passphrase(patient)],
+        },
+    }
+}
+
+/// Whether the passphrase that is at hand opens what is locked. Nobody is asked for one.
+fn passphrase(patient: &Patient) -> Found {
+    let home = &patient.home;
+    let name = home.name();
+    match protect::state(home) {
+        Err(error) => Found::error(&error),
+        Ok(Protection::None) => Found::good("the key can be read, by you alone"),
+        Ok(Protection::Partly) => Found::trouble(
+            "not all of the node's secrets are locked: the command that locks or unlocks them was interrupted",
+            format!("give it again: side-node key protect {name}"),
+        ),
+        Ok(Protection::Full) if !home.keyring().sources().is_written() => Found::good(format!(
+            "the key is locked; a terminal is asked for the passphrase, and a service needs a file: {}=FILE",
+            secrets::passphrase::FILE_VARIABLE
+        )),
+        Ok(Protection::Full) => match secrets::unlock(home) {
+            Ok(()) => Found::good("the key is locked, and the passphrase that is given opens it"),
+            Err(error) => Found::trouble(
+                error.message(),
+                format!(
+                    "look into the file that --passphrase-file, {} or the service's credential names; nobody can compute a passphrase anew, but a backup has one \
+                     of its own: side-node restore FILE",
+                    secrets::passphrase::FILE_VARIABLE
+                ),
+            ),
         },
     }
 }

@@ -32,6 +32,8 @@ pub use patient::Patient;
 pub const REPORT_VERSION: u32 = 1;
 /// How long a check may take that looks at files.
 const LOCAL: Duration = Duration::from_secs(10);
+/// How long a key may take to be opened: argon2id with the most memory and passes that are taken, on a slow and busy machine.
+const UNLOCK: Duration = Duration::from_secs(60);
 /// How long a check may take that asks others: a few connections, each with a limit of its own below that.
 const REMOTE: Duration = Duration::from_secs(20);
 /// How long the database's structure may be looked at: about a second a gigabyte.
@@ -51,7 +53,7 @@ pub struct Check {
 /// Every check, in the order in which troubles follow from each other: what is wrong further up explains what is wrong below.
 pub const CHECKS: [Check; 16] = [
     Check { name: "folder", limit: LOCAL, look: folder::folder },
-    Check { name: "key", limit: LOCAL, look: folder::key },
+    Check { name: "key", limit: UNLOCK, look: folder::key },
     Check { name: "config", limit: LOCAL, look: folder::config },
     Check { name: "registry", limit: LOCAL, look: folder::registry },
     Check { name: "process", limit: LOCAL, look: process::process },

@@ -219,17 +219,20 @@ pub fn blocks(patient: &Patient) -> Vec<Found> {
 fn stuck(patient: &Patient, view: &GroupView, now: &Status) -> Found {
     let name = patient.home.name();
     let what = format!(
-        "{} changes wait in group {} and no block came; the last one is block {}",
-        now.pending, view.alias, now.height
+        "{} in group {} and no block came; the last one is block {}",
+        if now.pending == 1 { "a change waits".to_owned() } else { format!("{} changes wait", now.pending) },
+        view.alias,
+        now.height
     );
     let reached =
         |key: &str| key == now.key || now.peers.iter().any(|link| link.connected && link.key.as_deref() == Some(key));
-    let missing: Vec<String> = now
+    let mut missing: Vec<String> = now
         .sealers
         .iter()
         .filter(|sealer| !reached(&sealer.key))
         .map(|sealer| sealer.name.as_deref().map_or_else(|| short(&sealer.key).to_owned(), printable))
         .collect();
+    missing.sort();
     if now.sealers.iter().any(|sealer| sealer.key == now.key) && !now.may_seal {
         return Found::trouble(
             format!("{what}: this node is to seal and must not, since its copy may have forgotten blocks"),

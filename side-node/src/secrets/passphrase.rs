@@ -94,6 +94,11 @@ impl Sources {
         Self { terminal: true, ..Self::default() }
     }
 
+    /// Whether one is at hand without asking anybody.
+    pub fn is_written(&self) -> bool {
+        self.file.is_some() || self.credential.is_some()
+    }
+
     /// The passphrase that `what` is locked with.
     pub fn get(&self, what: &str) -> Result<Passphrase, CommandError> {
         match self.written()? {

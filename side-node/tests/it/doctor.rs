@@ -9,10 +9,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use side_node::btc::network::Network;
 use side_node::cli::RelayArgs;
 use side_node::cli::commands::init::{InitArgs, init};
 use side_node::daemon::{Daemon, DaemonConfig};
 use side_node::doctor::{Patient, Report, State, examine};
+use side_node::secrets::kdf::Cost;
+use side_node::secrets::{Keyring, Sources, protect};
 
 use crate::restored::roll_back;
 use crate::support::{NOWHERE, TestRoot, copy_folder, relay, until, until_notes};
@@ -309,16 +312,19 @@ async fn a_leader_that_is_away_is_found_and_named() {
     node.stop().await.unwrap();
 }
 
-/// A server that answers every question with another chain's first block.
-fn liar() -> String {
+/// A server that answers each question as `answer` says of its path.
+fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let _ = stream.read(&mut [0; 2048]);
-            let body = "1".repeat(64);
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 64\r\nConnection: close\r\n\r\n{body}");
+            let mut asked = [0; 2048];
+            let length = stream.read(&mut asked).unwrap_or(0);
+            let asked = String::from_utf8_lossy(&asked[..length]);
+            let body = answer(asked.split_whitespace().nth(1).unwrap_or_default());
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
         }
     });
     url
@@ -334,6 +340,79 @@ fn a_bitcoin_server_that_is_away_or_of_another_chain_is_found() {
         |url: &str| fs::write(&config, format!("[bitcoin]\nnetwork = \"regtest\"\nesplora = \"{url}\"\n")).unwrap();
     name(&format!("http://{gone}"));
     finds(&look(&test, "node1"), "bitcoin", "does not answer");
-    name(&liar());
+    name(&server(|_| "1".repeat(64)));
     finds(&look(&test, "node1"), "bitcoin", "another chain");
+}
+
+/// A server of `network` that knows the first block, as if it had come at `height`.
+fn at_the_beginning(network: Network, height: u32) -> String {
+    let genesis = bitcoin::blockdata::constants::genesis_block(network.chain());
+    let hash = genesis.block_hash().to_string();
+    server(move |path| match path {
+        "/block-height/1" => network.pinned_block().map(|(_, hash)| hash.to_string()).unwrap_or_default(),
+        "/blocks/tip/hash" | "/block-height/0" => hash.clone(),
+        path if path.ends_with("/header") => bitcoin::consensus::encode::serialize_hex(&genesis.header),
+        _ => format!("{{\"id\":\"{hash}\",\"height\":{height}}}"),
+    })
+}
+
+#[test]
+fn a_bitcoin_server_that_is_behind_is_found() {
+    let test = TestRoot::new();
+    make(&test, "node1");
+    let config = test.root.node("node1").config_file();
+    let name = |network: Network, urls: &[String]| {
+        fs::write(&config, format!("[bitcoin]\nnetwork = \"{network}\"\nesplora = {urls:?}\n")).unwrap();
+    };
+    name(Network::Signet, &[at_the_beginning(Network::Signet, 0)]);
+    finds(&look(&test, "node1"), "bitcoin", "is behind: its last block");
+    // A devnet mines when it is told to: it is behind only if another server has more.
+    name(Network::Regtest, &[at_the_beginning(Network::Regtest, 100)]);
+    let report = look(&test, "node1");
+    assert_eq!(troubles(&report), [""; 0], "{report:#?}");
+    name(Network::Regtest, &[at_the_beginning(Network::Regtest, 100), at_the_beginning(Network::Regtest, 94)]);
+    let report = look(&test, "node1");
+    assert_eq!(troubles(&report), [""; 0], "{report:#?}");
+    name(Network::Regtest, &[at_the_beginning(Network::Regtest, 100), at_the_beginning(Network::Regtest, 93)]);
+    let report = look(&test, "node1");
+    finds(&report, "bitcoin", "it is at block 93, and another server at 100");
+    assert_eq!(troubles(&report), ["bitcoin"], "{report:#?}");
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_found() {
+    let test = TestRoot::new();
+    make(&test, "node1");
+    let path = test.root.node("node1").database_file();
+    bdk_wallet::rusqlite::Connection::open(path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    finds(&look(&test, "node1"), "store", "newer version");
+}
+
+#[test]
+fn a_wrong_passphrase_is_found_and_the_right_one_is_none() {
+    let test = TestRoot::new();
+    make(&test, "node1");
+    let file = |name: &str, text: &str| {
+        let path = test.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let with = |path: Option<PathBuf>| {
+        let root = test.root.clone().with_keyring(Keyring::new(path.map_or_else(Sources::default, Sources::file)));
+        let home = root.node("node1");
+        Patient::new(root, home, None)
+    };
+    let right = file("right", "correct horse");
+    let passphrase = Sources::file(right.clone()).get("it").unwrap();
+    protect::protect(&test.root.node("node1"), &passphrase, Cost::LEAST).unwrap();
+    let report = examine(with(Some(file("wrong", "battery staple"))), |_| {});
+    finds(&report, "key", "the passphrase is wrong");
+    for good in [Some(right), None] {
+        let report = examine(with(good), |_| {});
+        assert_eq!(troubles(&report), [""; 0], "{report:#?}");
+    }
+    let exposed = file("exposed", "correct horse");
+    fs::set_permissions(&exposed, Permissions::from_mode(0o644)).unwrap();
+    finds(&examine(with(Some(exposed)), |_| {}), "key", "can be read by others");
 }

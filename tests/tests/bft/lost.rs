@@ -44,6 +44,11 @@ fn a_group_without_a_quorum_is_gone_on_from_with_its_last_balances_and_whoever_w
     });
     bank.home.ok(&["send", "node1", "node2", "7", "--group", GROUP]);
     assert_eq!(status(&bank.home, "node1")["final_height"], last);
+    let found = bank.home.side_node(&["doctor", "node1"]);
+    assert_eq!(found.status.code(), Some(1));
+    let found = String::from_utf8_lossy(&found.stdout);
+    assert!(found.contains("2 of 4 sealers are reached, and 3 have to agree"), "{found}");
+    assert!(found.contains("start the sealers that are away: node3, node4"), "{found}");
 
     // Two new machines and those who are left go on.
     let others: Vec<Process> = ["node5", "node6"]
