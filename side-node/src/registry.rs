@@ -165,7 +165,7 @@ impl Registry {
 fn damaged(root: &Root, why: impl std::fmt::Display) -> CommandError {
     let path = root.registry_file();
     CommandError::user(format!("{} is damaged: {why}", path.display())).hint(format!(
-        "move it away; the nodes keep everything they need in their own folders, and `side-node init NAME` enters a node again ({})",
+        "move it away; the nodes keep everything they need in their own folders, and `side-node init NODE` enters a node again ({})",
         root.path().display()
     ))
 }

@@ -91,7 +91,7 @@ impl From<ApiError> for CommandError {
     fn from(error: ApiError) -> Self {
         let text = error.to_string();
         match error {
-            ApiError::NotRunning => Self::remote(text).hint("start it with: side-node run NAME"),
+            ApiError::NotRunning => Self::remote(text).hint("start it with: side-node run NODE"),
             ApiError::Unreachable { path, why } => {
                 Self::io(format!("cannot reach the node through {}", path.display()), &why)
             }

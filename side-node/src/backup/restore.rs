@@ -259,7 +259,7 @@ fn bad(file: &Path, error: StreamError) -> CommandError {
         StreamError::Version(_) => {
             CommandError::user(text).hint("use the version of Side that made it, or a later one")
         }
-        StreamError::Foreign => CommandError::user(text).hint("a backup is made with: side-node backup NAME FILE"),
+        StreamError::Foreign => CommandError::user(text).hint("a backup is made with: side-node backup NODE FILE"),
         StreamError::Cost(_) | StreamError::Changed(_) | StreamError::Short | StreamError::Long => {
             CommandError::user(text).hint("nothing was restored; use another copy of the backup")
         }

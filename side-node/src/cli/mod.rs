@@ -13,6 +13,7 @@ use crate::error::CommandError;
 use crate::home::Root;
 use crate::output::{Output, print_line};
 use crate::secrets::{Keyring, Sources};
+use crate::web::place::{PAGE_VARIABLE, PagePlace};
 
 const EXAMPLES: &str = "\
 First steps (nodes of one machine find each other by themselves):
@@ -98,6 +99,34 @@ impl RelayArgs {
     /// Flag, else environment.
     pub fn given(&self) -> Option<String> {
         self.relay.clone().or_else(|| std::env::var(crate::config::RELAY_VARIABLE).ok().filter(|v| !v.is_empty()))
+    }
+}
+
+/// Where the page of a running node is served.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PageArgs {
+    /// Serve the page that shows the node's groups at this port of 127.0.0.1 [env: SIDE_PAGE] [default: config.toml, the port of the last run, a free one]
+    #[arg(long, value_name = "PORT", conflicts_with = "no_page")]
+    pub page: Option<PagePlace>,
+    /// Serve no page
+    #[arg(long)]
+    pub no_page: bool,
+}
+
+impl PageArgs {
+    /// The flag, by its name.
+    pub fn flag(&self) -> Option<(PagePlace, &'static str)> {
+        if self.no_page { Some((PagePlace::Off, "--no-page")) } else { self.page.map(|place| (place, "--page")) }
+    }
+
+    /// Flag, else environment.
+    pub fn given(&self) -> Result<Option<PagePlace>, CommandError> {
+        if let Some((place, _)) = self.flag() {
+            return Ok(Some(place));
+        }
+        let Some(text) = std::env::var(PAGE_VARIABLE).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let wrong = |why| CommandError::usage(format!("{PAGE_VARIABLE}: {why}")).hint("give a port, or \"off\"");
+        text.parse().map(Some).map_err(wrong)
     }
 }
 

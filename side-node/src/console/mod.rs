@@ -11,6 +11,8 @@ mod editor;
 pub mod log;
 mod printer;
 
+use std::io::{Write as _, stderr};
+
 use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
@@ -27,6 +29,10 @@ use printer::Printer;
 
 /// Typed lines that wait for the node. A pipe that is faster waits.
 const TYPED: usize = 16;
+
+/// Said where a pipe has ended.
+const INPUT_ENDED: &str =
+    "standard input has ended; the node keeps running until Ctrl-C or SIGTERM (/quit as the last line ends it as well)";
 
 /// Runs the console until somebody quits, `stop` is cancelled, or the node fails.
 pub async fn run(
@@ -121,8 +127,13 @@ impl Console {
                 error = daemon.failed() => return Err(error),
                 typed = lines.recv(), if typing => match typed {
                     Some(typed) => if self.obey(typed).await == Flow::Quit { break },
-                    // A pipe has ended. A node without a person keeps running.
-                    None => typing = false,
+                    // A pipe has ended. A node without a person keeps running: this is how services are started. But who fed it a file and waits for its end
+                    // should know.
+                    None => {
+                        typing = false;
+                        // Whoever closed stderr does not want to know.
+                        let _ = writeln!(stderr(), "note: {INPUT_ENDED}");
+                    }
                 },
             }
         }

@@ -126,7 +126,7 @@ impl Member {
             self.allow_sealing();
             let text = if self.engine.abstains(&self.core.group) {
                 "this node has learnt where the chain ends and gives its word again. It may have forgotten blocks that it sealed in this epoch, so it seals in \
-                 the next one: the other voters begin it with /vote leader NODE, for this node or for another"
+                 the next one: the other voters begin it with /vote leader NODE for one of them; afterwards this node may be voted back"
             } else {
                 "this node has learnt where the chain ends: it seals and gives its word again"
             };

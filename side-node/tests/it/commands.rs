@@ -267,6 +267,25 @@ fn bash_loads_the_completions() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("-F _side"), "{output:?}");
     assert!(text.lines().last().unwrap().split(' ').any(|word| word == "send"), "{text}");
+    // And the nodes of this machine, where a name may stand.
+    for name in ["node1", "node2", "other"] {
+        assert!(run(&test, &strings(&["init", name]), "").status.success());
+    }
+    let complete = |words: &str, at: usize| {
+        let ask = format!(
+            "source {}; SIDE_HOME={}; COMP_WORDS=({words}); COMP_CWORD={at}; set -- ${{COMP_WORDS[@]}}; \
+             _side__node_and_names side-node \"${{COMP_WORDS[at]}}\" \"$2\"; echo \"${{COMPREPLY[*]}}\"",
+            script.display(),
+            test.root.path().display()
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(complete("side-node status no", 2), "node1 node2");
+    assert_eq!(complete("side-node htlc list o", 3), "other");
+    assert_eq!(complete("side-node status nobody", 2), "");
+    assert!(!complete("side-node --home no", 2).contains("node1"), "a folder is asked for");
 }
 
 #[test]

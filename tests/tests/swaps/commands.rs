@@ -48,14 +48,18 @@ async fn btc_htlc_shows_a_claim_and_a_refund() {
     let (_, listed, _) = run(&home, &["htlc", "list", "dave", "--all"]).await;
     assert_eq!(listed.matches("you pay sammy").count(), 4, "{listed}");
     let (_, listed, _) = run(&home, &["htlc", "list", "dave"]).await;
-    assert!(listed.contains("no swaps yet"), "{listed}");
+    assert!(listed.contains("no open swaps; 4 are over: side-node htlc list dave --all"), "{listed}");
+    let (_, listed, _) = run(&home, &["htlc", "list", "dave", "--all", "--network", "mutinynet"]).await;
+    assert!(listed.contains("no swaps; offer one"), "{listed}");
+    let (_, listed, _) = run(&home, &["htlc", "list", "dave", "--all", "--network", "regtest"]).await;
+    assert_eq!(listed.matches("you pay sammy").count(), 4, "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn btc_swap_swaps_between_two_chains() {
     let (one, two) = (Chain::devnet().await, Chain::devnet().await);
     let home = home();
-    let args = ["btc-swap", "--first", one.url(), "--second", two.url(), "--json"];
+    let args = ["btc-swap", "--esplora", one.url(), "--esplora", two.url(), "--json"];
     let (code, shown, errors) = run(&home, &args).await;
     assert_eq!(code, 0, "{shown}{errors}");
     let json: Value = serde_json::from_str(&shown).expect("one JSON document");

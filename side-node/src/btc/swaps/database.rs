@@ -56,14 +56,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// The error with the next step to take.
-    pub fn into_command_error(self) -> CommandError {
+    /// The error with the next step to take, for the node `name`.
+    pub fn into_command_error(self, name: &str) -> CommandError {
         let text = self.to_string();
         match self {
             StorageError::Io { path, why } => CommandError::io(format!("cannot use {}", path.display()), &why),
             StorageError::Exposed(error) => error,
             StorageError::Moved => CommandError::user(text).hint("repeat the command").busy(),
-            StorageError::Exists => CommandError::user(text).hint("see it with: side-node htlc list NAME"),
+            StorageError::Exists => {
+                CommandError::user(text).hint(format!("see it with: side-node htlc list {name} --all"))
+            }
             StorageError::Database { .. } => CommandError::user(text)
                 .hint("check the disk; keep the file: it holds the keys' numbers and preimages of your swaps"),
             StorageError::Foreign { .. } => CommandError::user(text)

@@ -94,7 +94,7 @@ impl DeskError {
     pub fn into_command_error(self, name: &str) -> CommandError {
         let text = self.to_string();
         match self {
-            Self::Storage(error) => error.into_command_error(),
+            Self::Storage(error) => error.into_command_error(name),
             Self::Wallet { network, error } => error.into_command_error(network, name),
             Self::Server { network, error } => error.into_command_error(network),
             Self::Group(error) => error,

@@ -108,6 +108,7 @@ impl Service {
             }
             let listing = view::Listing {
                 node: self.home.name().to_owned(),
+                over_not_listed: 0,
                 swaps: Vec::new(),
                 offers: vec![view::offer(offered)],
             };

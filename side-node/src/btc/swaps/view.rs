@@ -95,6 +95,8 @@ pub struct Listing {
     pub node: String,
     /// Its swaps.
     pub swaps: Vec<DealView>,
+    /// How many are over and not among them.
+    pub over_not_listed: usize,
     /// Offers that wait for an answer.
     pub offers: Vec<OfferView>,
 }
@@ -181,11 +183,18 @@ pub fn listing(listing: &Listing) -> String {
         lines.push(offer_line(offer));
         lines.push(format!("    accept it with: side-node htlc accept {} {}", listing.node, short(&offer.id)));
     }
-    if lines.is_empty() {
-        lines.push(format!(
-            "no swaps yet; offer one with: side-node htlc offer {} --to MEMBER --amount 50000",
+    match (listing.over_not_listed, lines.is_empty()) {
+        (0, true) => lines.push(format!(
+            "no swaps; offer one with: side-node htlc offer {} --to MEMBER --amount 50000",
             listing.node
-        ));
+        )),
+        (0, false) => {}
+        (over, nothing) => lines.push(format!(
+            "{}{over} {} over: side-node htlc list {} --all",
+            if nothing { "no open swaps; " } else { "" },
+            if over == 1 { "is" } else { "are" },
+            listing.node
+        )),
     }
     lines.join("\n")
 }

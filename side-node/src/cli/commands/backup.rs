@@ -69,8 +69,10 @@ pub fn run(globals: &Globals, args: BackupArgs) -> Result<(), CommandError> {
         let checked = checked?;
         return globals.output().result(&checked, || format!("{}\nthe backup is good", describe(&checked)));
     }
-    let (Some(name), Some(file)) = (args.name, args.file) else {
-        return Err(CommandError::usage("a backup needs a node and a file").hint("side-node backup NAME FILE"));
+    let (Some(name), Some(file)) = (&args.name, args.file) else {
+        let name = args.name.as_ref().map_or("NODE", Name::as_str);
+        return Err(CommandError::usage("a backup needs a node and a file")
+            .hint(format!("side-node backup {name} FILE, where FILE is to be made")));
     };
     let home = root.node(name.as_str());
     home.require()?;

@@ -16,14 +16,19 @@ use crate::error::CommandError;
 
 /// Rounds after which a demo that does not come to its end is given up: several times what it takes.
 const MAX_ROUNDS: usize = 500;
+/// Where the first of two devnets listens.
+const FIRST: &str = "http://127.0.0.1:3002";
+/// Where the second one does.
+const SECOND: &str = "http://127.0.0.1:3003";
 
 /// Arguments of `btc-swap`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Beside two devnets, `cargo run -p btc-devnet` and `cargo run -p btc-devnet -- --listen 127.0.0.1:3003`:
+Beside two devnets, `cargo run -p btc-devnet -- --chains 2`:
   side-node init dave
   side-node init sammy
   side-node btc-swap
+  side-node btc-swap --esplora http://127.0.0.1:3002 --esplora http://127.0.0.1:3003     the same; the first chain's server first
 
 dave gives coins of the first chain for sammy's coins of the second: two locks with one payment hash. dave knows the preimage; sammy locks only once dave's lock is
 buried; dave claims on the second chain and so shows the preimage, with which sammy claims on the first.")]
@@ -34,18 +39,39 @@ pub struct BtcSwapArgs {
     /// Who pays on the second chain
     #[arg(value_name = "NODE", default_value = "sammy")]
     pub follower: Name,
-    /// The first devnet
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3002")]
-    pub first: String,
-    /// The second devnet
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3003")]
-    pub second: String,
+    /// The Esplora server of a chain: given twice, that of the first chain first [default: http://127.0.0.1:3002 and http://127.0.0.1:3003]
+    #[arg(long, value_name = "URL")]
+    pub esplora: Vec<String>,
+    /// What the first of `--esplora` was called before
+    #[arg(long, value_name = "URL", hide = true, conflicts_with = "esplora")]
+    pub first: Option<String>,
+    /// What the second of `--esplora` was called before
+    #[arg(long, value_name = "URL", hide = true, conflicts_with = "esplora")]
+    pub second: Option<String>,
     /// What is paid on the first chain
     #[arg(long, value_name = "AMOUNT", default_value = "50000", value_parser = crate::btc::amount::parse)]
     pub give: Amount,
     /// What is paid on the second chain
     #[arg(long, value_name = "AMOUNT", default_value = "40000", value_parser = crate::btc::amount::parse)]
     pub get: Amount,
+}
+
+impl BtcSwapArgs {
+    /// The servers of the two chains.
+    fn servers(&self) -> Result<[String; 2], CommandError> {
+        match self.esplora.as_slice() {
+            [] => {
+                let or = |given: &Option<String>, usual: &str| given.clone().unwrap_or_else(|| usual.to_owned());
+                Ok([or(&self.first, FIRST), or(&self.second, SECOND)])
+            }
+            [first, second] => Ok([first.clone(), second.clone()]),
+            others => Err(CommandError::usage(format!(
+                "a swap between two chains has two servers, and {} was named",
+                others.len()
+            ))
+            .hint(format!("name both or none: --esplora {FIRST} --esplora {SECOND}"))),
+        }
+    }
 }
 
 /// What came of it.
@@ -57,15 +83,16 @@ struct Shown {
 
 /// Runs `btc-swap`.
 pub fn run(globals: &Globals, args: BtcSwapArgs) -> Result<(), CommandError> {
+    let [one, two] = args.servers()?;
     let place = |label: &str, url: &str| ChainPlace {
         chain: format!("regtest:{label}").parse().expect("a letter is a label"),
         servers: vec![url.to_owned()],
     };
-    let places = [place("a", &args.first), place("b", &args.second)];
+    let places = [place("a", &one), place("b", &two)];
     let chain = ChainArgs {
         chain: super::btc::ChainArgs {
             network: Some(crate::btc::network::Network::Regtest),
-            esplora: vec![args.first.clone()],
+            esplora: vec![one],
             real_money: false,
         },
         label: None,

@@ -13,7 +13,7 @@ use super::choose_node;
 use crate::btc::amount::sat_per_vb;
 use crate::btc::network::Network;
 use crate::btc::settings::{self, BtcSettings, Layer};
-use crate::cli::{Globals, RelayArgs};
+use crate::cli::{Globals, PageArgs, RelayArgs};
 use crate::config::{ConfigFile, RELAY_VARIABLE, Settings, without_password};
 use crate::console::log::LOG_VARIABLE;
 use crate::daemon::membership::Memberships;
@@ -62,6 +62,9 @@ pub struct ShowArgs {
     /// Where the relay is.
     #[command(flatten)]
     pub relay: RelayArgs,
+    /// Where the page is served.
+    #[command(flatten)]
+    pub page: PageArgs,
     /// Where the chain is.
     #[command(flatten)]
     pub chain: ChainArgs,
@@ -233,17 +236,18 @@ fn settings_of(
     let (value, origin, from) = listed(file.peers.iter().map(ToString::to_string).collect());
     settings.push(set("peers", value, origin, from));
 
-    let (value, (origin, from)) = match (environment(PAGE_VARIABLE), file.page, port_of_page) {
-        (Some(text), ..) => {
+    let (value, (origin, from)) = match (args.page.flag(), environment(PAGE_VARIABLE), file.page, port_of_page) {
+        (Some((place, name)), ..) => (place, flag(name)),
+        (None, Some(text), ..) => {
             let wrong = |why| CommandError::usage(format!("{PAGE_VARIABLE}: {why}")).hint("give a port, or \"off\"");
             (text.parse::<PagePlace>().map_err(wrong)?, variable(PAGE_VARIABLE))
         }
-        (None, Some(place), _) => (place, (Origin::ConfigFile, file_name())),
-        (None, None, Some(port)) => {
+        (None, None, Some(place), _) => (place, (Origin::ConfigFile, file_name())),
+        (None, None, None, Some(port)) => {
             let place = PagePlace::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             (place, (Origin::Registry, Some(root.registry_file().display().to_string())))
         }
-        (None, None, None) => (PagePlace::default(), (Origin::Default, None)),
+        (None, None, None, None) => (PagePlace::default(), (Origin::Default, None)),
     };
     settings.push(set("page", json!(value.to_string()), origin, from));
 
@@ -345,7 +349,13 @@ mod tests {
     }
 
     fn no_flags() -> ShowArgs {
-        ShowArgs { name: None, relay: RelayArgs::default(), chain: ChainArgs::default(), pay: PayArgs::default() }
+        ShowArgs {
+            name: None,
+            relay: RelayArgs::default(),
+            page: PageArgs::default(),
+            chain: ChainArgs::default(),
+            pay: PayArgs::default(),
+        }
     }
 
     fn find<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
@@ -402,6 +412,7 @@ mod tests {
 
         let flags = ShowArgs {
             relay: RelayArgs { relay: Some("ws://flag:1".into()) },
+            page: PageArgs { page: Some("4080".parse().unwrap()), no_page: false },
             chain: ChainArgs { network: Some(Network::Regtest), ..ChainArgs::default() },
             ..no_flags()
         };
@@ -412,6 +423,10 @@ mod tests {
         );
         assert_eq!((find(&shown, "log").value.clone(), origin(&shown, "log")), (json!("debug"), Origin::Flag));
         assert_eq!(origin(&shown, "bitcoin.network"), Origin::Flag);
+        assert_eq!(
+            (find(&shown, "page").value.clone(), find(&shown, "page").from.as_deref()),
+            (json!("127.0.0.1:4080"), Some("--page"))
+        );
         // The file's servers are those of another network.
         assert_eq!(origin(&shown, "bitcoin.esplora"), Origin::Default);
     }

@@ -25,6 +25,7 @@ A header, then one signed change a line. `side-node import` takes the file in, o
 Works while the node is stopped, too.")]
 pub struct ExportArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Into this file, which must not be there yet [default: standard output]
     #[arg(short, long, value_name = "FILE")]

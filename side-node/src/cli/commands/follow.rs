@@ -27,6 +27,7 @@ With --json one object a line: start, entry, block, taken_back, final, status, m
 this says so and waits; once it runs again it goes on where it was. It ends with Ctrl-C.")]
 pub struct FollowArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Begin with this change, counted from 0 in the order in which the node took them in
     #[arg(long, value_name = "N")]

@@ -33,6 +33,7 @@ number is told, and what stands before it is in. Importing again skips what is t
 stopped, too.")]
 pub struct ImportArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// A file that `export` wrote; `-` for standard input
     pub file: PathBuf,

@@ -51,6 +51,7 @@ output is often kept: side-node btc export NODE --words shows them when you are 
 A node that exists is never overwritten.")]
 pub struct InitArgs {
     /// What the node is called: letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NODE")]
     pub name: Name,
     /// Join the group of this invitation (see `invite`)
     #[arg(long, value_name = "INVITATION", conflicts_with = "group_name")]
@@ -184,7 +185,7 @@ pub fn init_with(root: &Root, args: &InitArgs, words: Option<&str>) -> Result<Ma
         let key = keys::create(&staged.home, lock.as_ref())?.author();
         let own_group = match (&joined, &args.group_name, &registry.registry.home_group) {
             (Some(invitation), _, _) => Some(invitation.clone()),
-            (None, None, Some(id)) => Some(home_group(root, &registry, id)?),
+            (None, None, Some(id)) => Some(home_group(root, &registry, id, &args.name)?),
             _ => None,
         };
         let invitation = match own_group {
@@ -262,10 +263,10 @@ fn exists_already(home: &NodeHome) -> CommandError {
     ))
 }
 
-fn home_group(root: &Root, registry: &LockedRegistry, id: &str) -> Result<Invitation, CommandError> {
+fn home_group(root: &Root, registry: &LockedRegistry, id: &str, name: &Name) -> Result<Invitation, CommandError> {
     let damaged = |why: String| {
         CommandError::user(format!("{} is damaged: {why}", root.registry_file().display()))
-            .hint("join with an invitation: side-node init NAME --join \"$(side-node invite OTHER_NODE)\"")
+            .hint(format!("join with an invitation: side-node init {name} --join \"$(side-node invite OTHER_NODE)\""))
     };
     let group = registry.registry.groups.get(id).ok_or_else(|| damaged(format!("it does not describe group {id}")))?;
     group.invitation.parse().map_err(|e| damaged(format!("{e}")))

@@ -139,7 +139,8 @@ pub fn run(globals: &Globals, args: KeyArgs) -> Result<(), CommandError> {
             let locked = protect::state(&home)? != Protection::None;
             globals.output().result(&json!({ "node": name, "key": key, "passphrase": locked }), || key.clone())
         }
-        (None, None) => Err(CommandError::usage("no node was named").hint("side-node key NAME")),
+        (None, None) => Err(CommandError::usage("no node was named")
+            .hint("name one: side-node key NODE; the nodes of this machine: side-node doctor")),
     }
 }
 

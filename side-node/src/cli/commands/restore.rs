@@ -18,7 +18,7 @@ Example: side-node restore /media/stick/node1.backup
 A node is restored where it is absent; nothing is overwritten. Never let two nodes with one key run: a restored one takes the place of the one that was lost.
 
 What the node wrote after the backup is in its groups. It reads only until it has learnt that from the others, and then writes on by itself. If nobody else has anything of
-the group, or you are sure that nothing was written since: side-node run NAME --trust-this-copy. Secrets of invitations that were given before let nobody in any more.")]
+the group, or you are sure that nothing was written since: side-node run NODE --trust-this-copy. Secrets of invitations that were given before let nobody in any more.")]
 pub struct RestoreArgs {
     /// The backup
     pub file: PathBuf,

@@ -6,13 +6,12 @@ use side_ledger::Name;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Globals, RelayArgs};
+use crate::cli::{Globals, PageArgs, RelayArgs};
 use crate::config::{ConfigFile, Settings};
 use crate::console;
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::error::CommandError;
 use crate::secrets;
-use crate::web::place::{PAGE_VARIABLE, PagePlace};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -22,7 +21,8 @@ Examples:
   side-node run node1 --relay ws://relay.example:8080
   printf 'hello\\n/quit\\n' | side-node run node1
 
-A line is a note; /help lists the commands. Without a terminal, lines come from the pipe, and the node keeps running at its end.
+A line is a note; /help lists the commands. Without a terminal, lines come from the pipe. Where the pipe ends, the node says so on stderr and keeps running:
+/quit as the last line, Ctrl-C or SIGTERM ends it.
 With --json each line of output is one JSON object: ready, entry, notice, answer or error.")]
 pub struct RunArgs {
     /// The node
@@ -34,27 +34,9 @@ pub struct RunArgs {
     /// This restored or copied folder is the latest copy of the node: write with it. If it is not, the others will shut the node out
     #[arg(long)]
     pub trust_this_copy: bool,
-    /// Serve the page that shows the node's groups at this port of 127.0.0.1 [env: SIDE_PAGE] [default: config.toml, the port of the last run, a free one]
-    #[arg(long, value_name = "PORT", conflicts_with = "no_page")]
-    pub page: Option<PagePlace>,
-    /// Serve no page
-    #[arg(long)]
-    pub no_page: bool,
-}
-
-impl RunArgs {
-    /// Flag, else environment.
-    fn page(&self) -> Result<Option<PagePlace>, CommandError> {
-        if self.no_page {
-            return Ok(Some(PagePlace::Off));
-        }
-        if self.page.is_some() {
-            return Ok(self.page);
-        }
-        let Some(text) = std::env::var(PAGE_VARIABLE).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let wrong = |why| CommandError::usage(format!("{PAGE_VARIABLE}: {why}")).hint("give a port, or \"off\"");
-        text.parse().map(Some).map_err(wrong)
-    }
+    /// Where the page is served.
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 /// Threads for the node's tasks: its own, and the relay's and control connections'.
@@ -68,7 +50,7 @@ pub fn run(globals: &Globals, args: RunArgs) -> Result<(), CommandError> {
     // Before anything is printed or logged: a person may be asked for the passphrase.
     secrets::unlock(&home)?;
     let relay = args.relay.given();
-    let page = args.page()?;
+    let page = args.page.given()?;
     let settings = Settings::resolve(relay.clone(), globals.verbose, ConfigFile::load(&home.config_file())?, &[])?;
     settings.roots()?;
     let log = match std::env::var(console::log::LOG_VARIABLE) {

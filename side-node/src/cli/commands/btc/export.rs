@@ -16,7 +16,7 @@ Examples:
   side-node btc export dave --words
 
 Without --words there is no secret in it: other wallets can watch with the descriptors, and nobody can spend. With --words the seed is printed: write it on
-paper, where nobody sees it. Restore it with: side-node init NAME --restore-wallet")]
+paper, where nobody sees it. Restore it with: side-node init NODE --restore-wallet")]
 pub struct ExportArgs {
     /// The node
     #[arg(value_name = "NODE")]

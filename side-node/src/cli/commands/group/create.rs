@@ -53,8 +53,10 @@ With --from the new group takes over what each key owned after the other group's
 and admits as the other group, unless said otherwise. A note in the other group tells its members, and `group show` lets each of them compare.")]
 pub struct CreateArgs {
     /// The node that founds the group
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// What the group is called
+    #[arg(value_name = "GROUP")]
     pub name: Name,
     /// Let newcomers in by the members' vote only; otherwise anybody may join
     #[arg(long)]

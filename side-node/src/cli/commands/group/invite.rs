@@ -33,13 +33,14 @@ pub struct InvitationArgs {
 #[command(after_help = "\
 Examples:
   side-node group invite node1                   the default group
-  side-node group invite node1 team --secret     for one newcomer who has no relay
+  side-node group invite node1 team --secret     for one newcomer of a closed group, who need not be voted in to connect
   side-node group invite node1 team --qr         to be read by a phone or a camera
 
 The line holds what the group was founded on, where it is reached, and the latest block that enough members hold: whoever takes it starts from there and
-trusts you for that much. Without --secret it is no secret.")]
+trusts you for that much. Without --secret it is no secret. In an open group it is enough: any member that it leads to lets the newcomer in.")]
 pub struct InviteArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The group: its alias, its id or the beginning of that [default: the node's default group]
     pub group: Option<String>,

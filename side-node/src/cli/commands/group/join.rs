@@ -18,6 +18,7 @@ The node keeps the groups that it is in. In a closed group it may read at once a
 run is printed here.")]
 pub struct JoinArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The invitation, as `group invite` prints it
     pub invitation: String,

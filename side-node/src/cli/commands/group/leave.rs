@@ -19,6 +19,7 @@ The node follows the group no more: it neither receives nor sends, seals or vote
 The members count on a voter until they have voted it out: side-node vote MEMBER member KEY out")]
 pub struct LeaveArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The group: its alias, its id or the beginning of that
     pub group: String,

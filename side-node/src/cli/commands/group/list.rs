@@ -19,6 +19,7 @@ Example: side-node group list node1
 The star marks the default: the group that commands mean where none is named.")]
 pub struct ListArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
 }
 

@@ -20,6 +20,7 @@ Who has written to the group, founded it, votes in it, seals it or owns somethin
 Members of a closed group come and go by the voters' vote: side-node vote NODE member KEY in|out")]
 pub struct MembersArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The group: its alias, its id or the beginning of that [default: the node's default group]
     pub group: Option<String>,

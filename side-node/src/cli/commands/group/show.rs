@@ -21,6 +21,7 @@ Prints what the group was founded on, which never changes. Of one that goes on f
 if the node is in both. How it stands now: side-node status NODE --group GROUP, side-node group members NODE GROUP.")]
 pub struct ShowArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The group: its alias, its id or the beginning of that [default: the node's default group]
     pub group: Option<String>,

@@ -16,6 +16,7 @@ use crate::output::short;
 )]
 pub struct UseArgs {
     /// The node
+    #[arg(value_name = "NODE")]
     pub node: Name,
     /// The group: its alias, its id or the beginning of that
     pub group: String,

@@ -54,7 +54,11 @@ pub fn run(globals: &Globals, args: ResumeArgs) -> Result<(), CommandError> {
         }
     })?;
     let deals = desk.all(false).map_err(|e| session.error(e))?;
-    let listing =
-        Listing { node: args.name.to_string(), swaps: deals.iter().map(view::deal).collect(), offers: Vec::new() };
+    let listing = Listing {
+        node: args.name.to_string(),
+        over_not_listed: 0,
+        swaps: deals.iter().map(view::deal).collect(),
+        offers: Vec::new(),
+    };
     globals.output().result(&listing, || view::listing(&listing))
 }
