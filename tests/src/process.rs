@@ -38,7 +38,7 @@ pub fn binary(name: &str) -> PathBuf {
 fn build() -> BTreeMap<String, PathBuf> {
     let (target, profile) = target();
     let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--bins", "--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--quiet", "--bins", "--example", "follow", "--message-format", "json-render-diagnostics"]);
     // These alone have the dependencies with the features that `cargo run` in side-node/ has: what is compiled here is compiled for both.
     cargo.args(["-p", "side-node", "-p", "side-watcher", "-p", "shared-list", "--profile", &profile]);
     let output = cargo

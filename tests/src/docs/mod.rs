@@ -4,7 +4,7 @@
 //!
 //! - <code>```console</code> or <code>```console node1</code>: what a person types and sees, in the terminal of that name (one that has no name is `shell`). A line
 //!   `$ command` is typed into the terminal's shell, a line `node1> text` into the program that runs there, and `^C` is Ctrl-C. The lines below
-//!   are what it prints; where none stand it may print what it likes. A command must succeed, unless a line below begins with `error:`. In a terminal
+//!   are what it prints; where none stand it may print what it likes. A command must succeed, unless a line below begins with `error:`, `{"error":` or `TROUBLE`. In a terminal
 //!   that the page names, a command that no other one follows in its block may go on once it has printed what is shown; a block without a command is what such a
 //!   program says next, with other lines in between.
 //! - <code>```console node1@berlin</code>: the same on a machine of that name, which has a home folder of its own.
@@ -13,7 +13,8 @@
 //! - a block after `<!-- not run: REASON -->`: it cannot be played here.
 //! - `text`, or another language with no command in it: a picture, an excerpt.
 //!
-//! More marks before a `console` block: `<!-- repeat -->` where the page says that something takes a moment: the command is typed again until it prints what
+//! More marks before a `console` block: `<!-- on a terminal -->` where a program behaves otherwise than into a pipe: its commands get a pseudo-terminal, and a line that
+//! ends in `********` is a question, answered with [the reader's passphrase](play::PASSPHRASE), which is not shown; `<!-- repeat -->` where the page says that something takes a moment: the command is typed again until it prints what
 //! is shown (so it must change nothing); `<!-- any order -->` where lines may change places.
 //!
 //! What is printed differs from run to run. [`shape`] says what is compared how: ids, keys, addresses and ports are names that the page

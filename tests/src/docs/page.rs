@@ -34,6 +34,8 @@ pub struct Console {
     pub repeat: bool,
     /// Whether the lines may come in another order.
     pub any_order: bool,
+    /// Whether its commands have a terminal of their own, and not pipes.
+    pub on_a_terminal: bool,
     /// What is typed, and what it prints.
     pub acts: Vec<Act>,
 }
@@ -67,11 +69,15 @@ const UNNAMED: &str = "shell";
 /// Languages of blocks that may hold commands without the sign that begins one.
 const SHELLS: [&str; 5] = ["sh", "bash", "shell", "zsh", "shell-session"];
 
+/// What begins a command also where no sign stands before it.
+const OURS: [&str; 6] = ["side-node", "side-watcher", "btc-devnet", "shared-list", "cargo", "make"];
+
 #[derive(Default)]
 struct Marks {
     skip: bool,
     repeat: bool,
     any_order: bool,
+    on_a_terminal: bool,
     file: Option<String>,
     from: Option<String>,
 }
@@ -128,6 +134,7 @@ impl Marks {
             "not run" => self.skip = true,
             "repeat" => self.repeat = true,
             "any order" => self.any_order = true,
+            "on a terminal" => self.on_a_terminal = true,
             "file" if !rest.is_empty() => self.file = Some(rest.to_owned()),
             "from" if !rest.is_empty() => self.from = Some(rest.to_owned()),
             _ => return Ok(false),
@@ -153,9 +160,11 @@ fn step(line: usize, info: &str, block: &[&str], marks: Marks) -> Result<Option<
         let named = words.next();
         let terminal = named.unwrap_or(UNNAMED).to_owned();
         let acts = acts(line, block, named.is_some())?;
-        return Ok(Some(Step::Console(Console { terminal, repeat: marks.repeat, any_order: marks.any_order, acts })));
+        let Marks { repeat, any_order, on_a_terminal, .. } = marks;
+        return Ok(Some(Step::Console(Console { terminal, repeat, any_order, on_a_terminal, acts })));
     }
-    if SHELLS.contains(&language) || block.iter().any(|line| line.starts_with("$ ")) {
+    let is_ours = |line: &str| line.split(' ').next().is_some_and(|word| OURS.contains(&word));
+    if SHELLS.contains(&language) || block.iter().any(|line| line.starts_with("$ ") || is_ours(line)) {
         return Err("these commands are neither played (```console) nor marked (<!-- not run: REASON -->)".into());
     }
     Ok(None)
@@ -241,7 +250,13 @@ mod tests {
 
     #[test]
     fn a_block_that_is_neither_played_nor_marked_is_refused() {
-        for text in ["```sh\nmake demo\n```\n", "```\n$ ls\n```\n", "```text\na\n$ ls\n```\n"] {
+        for text in [
+            "```sh\nls\n```\n",
+            "```\n$ ls\n```\n",
+            "```text\na\n$ ls\n```\n",
+            "```\nside-node tui\n```\n",
+            "```\nmake\n```\n",
+        ] {
             assert!(read(text).unwrap_err().contains("line 1: these commands are neither"), "{text}");
         }
         assert_eq!(read("<!-- not run: it takes three machines -->\n```sh\nmake\n```\n"), Ok(vec![]));

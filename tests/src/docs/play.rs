@@ -1,6 +1,6 @@
 //! Plays a page: its terminals, in a home folder of its own, beside a folder that looks like a clone of the repository.
 //!
-//! `cargo run` on a page means the program that cargo has built before the test, by the folder it is called in or by `-p`, and `cargo watch -x "run …"` means
+//! `cargo run` on a page means the program that cargo has built before the test, by the folder it is called in, by `-p` or by `--example`, and `cargo watch -x "run …"` means
 //! the same, once. Everything else of cargo is refused: a page that needs it has to be marked. The ports that our programs have by
 //! default are the system's in a test: where a page starts a relay or a chain, the environment says so to the programs.
 
@@ -29,6 +29,8 @@ const SHOW_VARIABLE: &str = "SIDE_DOCS_SHOW";
 
 /// The programs that pages use.
 const PROGRAMS: [&str; 3] = ["side-node", "side-watcher", "shared-list"];
+/// The examples that pages use.
+const EXAMPLES: [&str; 1] = ["follow"];
 /// The port of a relay that nobody told another one.
 const RELAY_PORT: u16 = 8080;
 /// The port of a devnet that nobody told another one. The next one is for the second of two chains.
@@ -39,6 +41,13 @@ const KILLED: i32 = 128;
 
 /// Our programs' exit code for a command that is wrong, and stays so.
 const WRONG_USAGE: i32 = 2;
+
+/// How a page shows that a command fails: in words, as JSON, and where `doctor` finds something.
+const ERRORS: [&str; 3] = ["error:", "{\"error\":", "TROUBLE "];
+/// What the reader answers where a page shows `********`.
+pub const PASSPHRASE: &str = "correct horse battery staple";
+/// How a page shows what is typed and not seen.
+const UNSEEN: &str = "********";
 
 /// `cargo` of the pages.
 const CARGO: &str = r#"#!/usr/bin/env bash
@@ -52,6 +61,7 @@ program=$(basename "$PWD")
 while [ $# -gt 0 ]; do
   case $1 in
     -p) program=$2; shift 2 ;;
+    --example) program=example-$2; shift 2 ;;
     --release | --quiet | -q | --locked) shift ;;
     --) shift; break ;;
     *) refuse ;;
@@ -114,6 +124,9 @@ impl Scene {
             .collect();
         for program in PROGRAMS.into_iter().filter(|program| commands.contains(program)) {
             symlink(binary(program), at("programs").join(program)).expect("a link");
+        }
+        for example in EXAMPLES.into_iter().filter(|example| commands.contains(&format!("--example {example}"))) {
+            symlink(binary(example), at("programs").join(format!("example-{example}"))).expect("a link");
         }
         write_program(&at("programs").join("cargo"), CARGO);
         // What a clone shows, without what was built in it.
@@ -230,7 +243,11 @@ impl Scene {
         let name = console.terminal.as_str();
         self.settle(name)?;
         let command = self.names.fill(command);
-        let may_fail = act.output.iter().any(|line| line.starts_with("error:"));
+        let may_fail = act.output.iter().any(|line| ERRORS.iter().any(|error| line.trim_start().starts_with(error)));
+        let questions: Vec<&str> =
+            act.output.iter().filter_map(|line| line.strip_suffix(UNSEEN)).map(str::trim_end).collect();
+        let output: Vec<String> =
+            act.output.iter().map(|line| line.strip_suffix(UNSEEN).unwrap_or(line).to_owned()).collect();
         let next = console.acts.iter().find(|other| other.line > act.line);
         // In a terminal that the page names, a program may go on unless another command follows.
         let may_run = !next.is_some_and(|next| matches!(next.input, Input::Command(_)))
@@ -241,11 +258,23 @@ impl Scene {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let terminal = self.terminals.get_mut(name).expect("it was opened");
-            terminal.command(&command);
+            terminal.command(&if console.on_a_terminal { on_a_terminal(&command) } else { command.clone() });
+            for question in &questions {
+                let asked = |sight: &Sight| match sight.exit {
+                    None => (sight.begun.trim_end() == self.names.fill(question)).then_some(true),
+                    Some(_) => Some(false),
+                };
+                match terminal.wait(PATIENCE, asked) {
+                    Ok(true) => drop(terminal.type_line(PASSPHRASE)),
+                    // What it said instead is compared below.
+                    Ok(false) => break,
+                    Err(sight) => return Err(wrong(&format!("it does not ask {question:?}"), &act.output, &sight)),
+                }
+            }
             let names = &mut self.names;
             let judge = |sight: &Sight| match sight.exit {
                 Some(_) => Some(None),
-                None if may_run => shape::compare(&act.output, &sight.lines, Lines::Among, names).ok().map(Some),
+                None if may_run => shape::compare(&output, &sight.lines, Lines::Among, names).ok().map(Some),
                 None => None,
             };
             let ended = match terminal.wait(PATIENCE, judge) {
@@ -267,7 +296,7 @@ impl Scene {
             } else if act.output.is_empty() {
                 Ok(0)
             } else {
-                shape::compare(&act.output, &sight.lines, how, &mut self.names)
+                shape::compare(&output, &sight.lines, how, &mut self.names)
             };
             if fits.is_ok() {
                 self.tell(format!("[{name}] $ {command}\n{}", sight.lines.join("\n")));
@@ -330,6 +359,11 @@ impl Drop for Scene {
     fn drop(&mut self) {
         Terminal::stop_all(std::mem::take(&mut self.terminals).into_values());
     }
+}
+
+/// The same command at a pseudo-terminal, its keyboard and its screen being ours.
+fn on_a_terminal(command: &str) -> String {
+    format!("script -qefc '{}' /dev/null", command.replace('\'', "'\\''"))
 }
 
 /// The machine that a terminal is on; the page's own has no name.
@@ -411,6 +445,72 @@ mod tests {
             let error = played(page).expect_err(page);
             assert!(error.starts_with(line) && error.contains(what), "{page}: {error}");
         }
+    }
+
+    #[test]
+    fn a_question_on_a_terminal_is_answered_and_what_is_typed_is_not_seen() {
+        let ask = "test -t 0 && read -rsp \"word: \" word && echo && echo \"got $word\"";
+        let right = format!("<!-- on a terminal -->\n```console\n$ {ask}\nword: ********\ngot {PASSPHRASE}\n```\n");
+        assert_eq!(played(&right), Ok(()));
+        for (from, to, what) in [
+            ("got correct", "got wrong", "line 2 of what the page shows"),
+            ("<!-- on a terminal -->", "", "ended with 1"),
+        ] {
+            let error = played(&right.replace(from, to)).expect_err(to);
+            assert!(error.contains(what), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_page_counts() {
+        let lines = [
+            "```console",
+            "$ echo one; echo two",
+            "one",
+            "two",
+            "$ echo key aaaabbbb0000",
+            "key aaaabbbb0000",
+            "$ echo again aaaabbbb0000",
+            "again aaaabbbb0000",
+            "$ echo 'error: no'; false",
+            "error: no",
+            "```",
+            "<!-- any order -->",
+            "```console",
+            "$ echo b; echo a",
+            "a",
+            "b",
+            "```",
+            "<!-- on a terminal -->",
+            "```console",
+            "$ test -t 1 && echo here",
+            "here",
+            "```",
+            "```console reader",
+            "$ echo ready; read line; echo got $line; exit 0",
+            "ready",
+            "reader> one",
+            "got one",
+            "```",
+        ];
+        assert_eq!(played(&lines.join("\n")), Ok(()));
+        // Not the last terminal: what a program that runs never says is waited for, long.
+        let looked_at = lines.iter().position(|line| line.contains("reader")).expect("it is there");
+        for at in (0..looked_at).filter(|at| !lines[*at].starts_with("```")) {
+            let mut altered = lines.map(str::to_owned);
+            altered[at] = format!("{}x", lines[at]);
+            assert!(played(&altered.join("\n")).is_err(), "{:?} is not looked at", altered[at]);
+            if lines[at].starts_with(['$', '<']) {
+                let without = [&lines[..at], &lines[at + 1..]].concat();
+                assert!(played(&without.join("\n")).is_err(), "without {:?}", lines[at]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_not_swallowed_by_a_pipe() {
+        let error = played("```console\n$ false | cat\n```\n").expect_err("false fails");
+        assert!(error.contains("ended with 1"), "{error}");
     }
 
     #[test]

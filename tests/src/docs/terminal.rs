@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -17,10 +17,12 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::process::{ASK_AGAIN, foreign_variables};
 
-/// Takes commands, each ended by a zero byte, and says after each one how it ended. Ctrl-C is for the program, not for the shell.
+/// Takes commands, each ended by a zero byte, and says after each one how it ended: also one whose failure a pipe would swallow. Ctrl-C is for the program, not
+/// for the shell.
 const SHELL: &str = r#"
 exec 2>&1 4<"$1"
 trap : INT
+set -o pipefail
 while IFS= read -r -d '' command; do
   eval "$command" <&4 4<&-
   printf '\036%d\036\n' "$?"
@@ -51,6 +53,8 @@ struct Screen {
 #[derive(Default)]
 struct Shown {
     lines: Vec<String>,
+    /// What stands on the last line, which has not ended.
+    begun: String,
     /// For each command that has ended: how many lines there were then, and its exit code.
     ends: Vec<(usize, i32)>,
     closed: bool,
@@ -61,6 +65,8 @@ struct Shown {
 pub struct Sight {
     /// The lines since [`Terminal::seen`], up to the command's end if it has ended.
     pub lines: Vec<String>,
+    /// The line after them, as far as it goes, while the command runs.
+    pub begun: String,
     /// How it ended.
     pub exit: Option<i32>,
 }
@@ -134,7 +140,8 @@ impl Terminal {
             let end = self.given.checked_sub(1).and_then(|last| shown.ends.get(last)).copied();
             let upto = end.map_or(shown.lines.len(), |(upto, _)| upto);
             let lines = shown.lines[self.seen.min(upto)..upto].to_vec();
-            let sight = Sight { lines, exit: end.map(|(_, code)| code) };
+            let begun = if end.is_none() { shown.begun.clone() } else { String::new() };
+            let sight = Sight { lines, begun, exit: end.map(|(_, code)| code) };
             if let Some(judgement) = judge(&sight) {
                 return Ok(judgement);
             }
@@ -188,29 +195,86 @@ impl Screen {
         let mut output = BufReader::new(output);
         let mut bytes = Vec::new();
         loop {
-            bytes.clear();
-            let ended = matches!(output.read_until(b'\n', &mut bytes), Ok(0) | Err(_));
+            // What is there, and no more: a question ends in no line end.
+            let come = match output.fill_buf() {
+                Ok(come) => come,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => &[],
+            };
+            let length = come.iter().position(|byte| *byte == b'\n').map_or(come.len(), |at| at + 1);
+            bytes.extend_from_slice(&come[..length]);
+            output.consume(length);
+            let ended = length == 0;
             let mut shown = self.shown();
             if ended {
                 shown.closed = true;
-            } else {
+            } else if bytes.last() == Some(&b'\n') {
                 let text = String::from_utf8_lossy(&bytes);
                 let mut parts = text.trim_end_matches(['\n', '\r']).split(SIGN);
                 let line = parts.next().unwrap_or_default();
                 let code = parts.next().and_then(|code| code.parse().ok());
                 // A command that ends within a line leaves that line before the sign.
                 if code.is_none() || !line.is_empty() {
-                    shown.lines.push(line.to_owned());
+                    shown.lines.push(drawn(line));
                 }
                 if let Some(code) = code {
                     let lines = shown.lines.len();
                     shown.ends.push((lines, code));
                 }
+                bytes.clear();
+                shown.begun.clear();
+            } else {
+                shown.begun = drawn(&String::from_utf8_lossy(&bytes));
             }
             self.changed.notify_all();
             if ended {
                 return;
             }
+        }
+    }
+}
+
+/// A line as a terminal draws it: a carriage return goes back to its beginning, `ESC [ K` clears what is right of there, and other escapes (colours) are not seen.
+fn drawn(line: &str) -> String {
+    let mut cells: Vec<char> = Vec::new();
+    let mut at = 0;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\r' => at = 0,
+            '\u{1b}' => {
+                let ends = |character: &char| character.is_ascii_alphabetic();
+                if characters.by_ref().find(ends) == Some('K') {
+                    cells.truncate(at);
+                }
+            }
+            character => {
+                if at < cells.len() {
+                    cells[at] = character;
+                } else {
+                    cells.push(character);
+                }
+                at += 1;
+            }
+        }
+    }
+    cells.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_a_terminal_draws() {
+        for (sent, seen) in [
+            ("plain", "plain"),
+            ("question: \r", "question: "),
+            ("\r\u{1b}[K  step 1\r\u{1b}[K  step 10\r\u{1b}[Kdone", "done"),
+            ("abc\rx", "xbc"),
+            ("\u{1b}[1mbold\u{1b}[0m", "bold"),
+        ] {
+            assert_eq!(drawn(sent), seen, "{sent:?}");
         }
     }
 }

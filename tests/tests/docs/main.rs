@@ -32,6 +32,11 @@ pages! {
     watcher: "docs/guide/watcher.md",
     page_of_a_node: "docs/guide/page.md",
     trouble: "docs/guide/trouble.md",
+    keys_and_backup: "docs/guide/keys-and-backup.md",
+    operating: "docs/guide/operating.md",
+    lost_quorum: "docs/guide/lost-quorum.md",
+    programs: "docs/guide/programs.md",
+    api: "docs/api/README.md",
     embedding: "docs/guide/embedding.md",
 }
 
