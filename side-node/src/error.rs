@@ -69,7 +69,7 @@ impl CommandError {
             K::PermissionDenied => "check who owns the folder and its permissions, or choose another root with --home",
             K::ReadOnlyFilesystem => "the file system is read-only; choose another root with --home or remount it",
             K::StorageFull | K::QuotaExceeded => "free some disk space; nothing that was acknowledged is lost",
-            K::NotFound => "check the path, or choose another root with --home",
+            K::NotFound => "check the path; if the folder of the nodes is meant, --home or SIDE_HOME names another one",
             _ => "see the reason above",
         };
         Self::user(format!("{what}: {error}")).hint(hint)

@@ -39,7 +39,10 @@ pub fn relay(patient: &Patient) -> Vec<Found> {
                     view.alias,
                     problem.as_deref().map_or_else(|| "none yet".to_owned(), printable)
                 ),
-                "check the address, and that the relay runs (side-watcher); other ways to the group are used meanwhile",
+                match problem.as_deref().is_some_and(|problem| problem.contains("certificate")) {
+                    true => "check the name in the address; if an authority of your own signed the certificate, name it with `relay_ca` in config.toml",
+                    false => "check the address, and that the relay runs (side-watcher); other ways to the group are used meanwhile",
+                },
             ),
             (_, false) => Found::good(format!("no relay is named, and none is at {url}; nodes connect directly")),
         });
