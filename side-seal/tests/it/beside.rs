@@ -6,7 +6,7 @@ use side_seal::effect::Refusal;
 use side_seal::leader::{MAX_ASIDE, MAX_ASIDE_OF_STRANGERS};
 use side_seal::message::MAX_BLOCKS;
 use side_seal::warrant::WarrantFault;
-use side_seal::{Message, SignedBlock, Warrant};
+use side_seal::{Hold, Message, SignedBlock, Warrant};
 
 use crate::members::{Member, key, keypair, share, told};
 
@@ -93,6 +93,8 @@ fn strangers_put_no_block_beside_the_chain() {
         flood.iter().flat_map(|one| offer(&mut members[2], std::slice::from_ref(one))).collect();
     assert_eq!((refused.len(), known(&members[2], flood.iter().map(SignedBlock::id))), (flood.len(), 0));
     assert!(refused.iter().all(|refusal| *refusal == too_few));
+    // Nor does anybody go on in the epoch of another one.
+    assert_eq!(offer(&mut members[2], &upon(&left, 1, |_| (100, Epoch(0)))), [Refusal::Signer]);
     goes_on(&mut members, 1, 20_000);
 }
 
@@ -130,7 +132,18 @@ fn where_a_set_is_not_known_yet_strangers_take_no_place_but_their_own() {
     members[1].tick(30_000);
     let first = last_block(&members[1]);
     assert_eq!((first.block().set.0, first.warrant().holds.len()), (set.0 + 1, 3));
+    // The words name this group, each of them.
+    let mut holds = first.warrant().holds.clone();
+    let voter = (0..4).map(keypair).find(|voter| voter.author() == holds[0].voter).unwrap();
+    holds[0] = Hold::sign(side_ledger::GroupId([9; 32]), holds[0].rank, holds[0].block, &voter);
+    let warrant = Warrant { votes: Vec::new(), holds };
+    let foreign = SignedBlock::sign(first.block().clone(), &keypair(1), warrant).unwrap();
+    let refused = offer(&mut members[2], &[closing.clone(), foreign]);
+    assert_eq!(refused, [Refusal::Warrant(WarrantFault::OtherBlock)]);
     assert_eq!(offer(&mut members[2], &[closing, first.clone()]), []);
+    let back = Block { epoch: Epoch(0), ..upon(&first, 1, |_| (1, Epoch(1)))[0].block().clone() };
+    let back = SignedBlock::sign(back, &keypair(1), Warrant::default()).unwrap();
+    assert_eq!(offer(&mut members[2], &[back]), [Refusal::Seat], "no epoch follows a later one");
     assert_eq!((members[2].height(), known(&members[2], [first.id()])), (2, 1));
     // A set begins with words of those who are known here.
     let bare = upon(&last_block(&members[2]), 1, |_| (1, Epoch(1)));

@@ -36,6 +36,8 @@ fn restored() -> ([Member; 4], SignedBlock) {
     again.leader.restore(&mut again.group, kept.clone());
     again.kept = kept;
     assert!(again.leader.set_sealing(&again.group, false).is_empty());
+    let own = |message: &Message| matches!(message, Message::Hold(hold) if hold.voter == key(0));
+    assert!(!again.leader.greet(&again.group).iter().any(own), "it may have voted since, and gives no word");
     members[0] = again;
     for other in 1..4 {
         for message in members[other].leader.greet(&members[other].group) {

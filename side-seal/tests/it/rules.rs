@@ -138,6 +138,19 @@ fn a_voter_s_word_in_another_group_says_nothing_here() {
     carry(&mut members, effects);
     assert_eq!((members[1].height(), members[1].leader.word_of(&members[1].group, &key(2))), (1, Height(1)));
     assert_eq!(members[1].leader.holders(&members[1].group, Height(1)), 4);
+    // An older word of this group, which comes late, hides no newer one.
+    let first = Hold::sign(
+        members[0].group.id(),
+        members[0].group.chain().rank(),
+        members[0].group.chain().tip_id(),
+        &keypair(2),
+    );
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(5_000);
+    carry(&mut members, effects);
+    members[1].hear(Message::Hold(first));
+    assert_eq!(members[1].leader.word_of(&members[1].group, &key(2)), Height(2));
 }
 
 /// Words are kept in memory only.

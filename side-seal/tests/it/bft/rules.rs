@@ -1,5 +1,6 @@
 //! The rules of BFT mode one by one.
 
+use bft_json_crdt::identity::AuthorId;
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::elector::{Elector as _, RoundRobin};
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
@@ -11,12 +12,13 @@ use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
 use side_ledger::chain::Fault;
 use side_ledger::receipt::Status;
 use side_ledger::transaction::vote::{MemberVote, Role};
-use side_ledger::transaction::{SetClose, VoterAsk};
+use side_ledger::transaction::{SealersVote, SetClose, VoterAsk};
 use side_seal::bft::certificate::Certificate;
 use side_seal::bft::evidence::{Evidence, Offence};
 use side_seal::bft::proposal::Proposal;
+use side_seal::bft::request::Reply;
 use side_seal::bft::run::{FinalRun, MAX_RUN};
-use side_seal::bft::seat::Seat;
+use side_seal::bft::seat::{MAX_EPOCH_STEP, Seat};
 use side_seal::bft::{
     ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_PROPOSALS, MAX_UNFINAL, PATIENCE_MS, RENEWAL_MS, START_MS,
 };
@@ -274,9 +276,10 @@ fn a_final_block_that_contradicts_another_stops_the_node() {
     assert_eq!(refusal, Some(Refusal::Contradiction));
     assert_eq!(effects, [Effect::Show(Event::Refused(twin.id().unwrap(), Refusal::Contradiction))]);
     assert_eq!((member.tip(), member.bft.seat(&member.group)), (first, None), "it takes no part any more");
-    // So does one that executing refuses here.
+    // So does one that executing refuses here. Whoever has stopped looks at none.
     let lie = Block { height: Height(2), parent: first, state_root: [1; 32], ..twin };
     let run = FinalRun::new(vec![lie.clone()], certificate(&seat, &all, 9, lie.id().unwrap())).unwrap();
+    assert_eq!(member.try_hear(Message::Final(run.clone())), (vec![], None));
     let (effects, _) = other.try_hear(Message::Final(run));
     assert!(matches!(effects[..], [Effect::Show(Event::Refused(_, Refusal::Ledger(_)))]));
     assert_eq!((other.tip(), other.bft.seat(&other.group)), (first, None));
@@ -404,6 +407,58 @@ fn the_voters_begin_an_epoch_whose_first_leader_they_choose() {
     // The next vote is for a later epoch.
     let vote = members[0].bft.vote(&members[0].group, key(2)).unwrap();
     assert_eq!(vote.epoch, Epoch(5));
+}
+
+#[test]
+fn votes_for_an_epoch_far_away_or_for_too_few_sealers_begin_none() {
+    let mut members = Member::founders();
+    agree(&mut members);
+    let vote = |members: &mut [Member], epoch: u64, sealers: &[AuthorId]| {
+        for number in [0, 1, 2] {
+            let good = members[number].bft.vote(&members[number].group, key(2));
+            let Ok(good) = good else { panic!("{good:?}") };
+            members[number].write(SealersVote { epoch: Epoch(epoch), sealers: sealers.to_vec(), ..good });
+        }
+        agree_on(members);
+        members[3].seat().epoch
+    };
+    let all = members[0].seat().sealers;
+    assert_eq!(vote(&mut members, 1, &all[..3]), Epoch(0));
+    assert_eq!(vote(&mut members, MAX_EPOCH_STEP + 1, &all), Epoch(0));
+    assert_eq!(vote(&mut members, MAX_EPOCH_STEP, &all), Epoch(MAX_EPOCH_STEP));
+}
+
+/// An idle view finalizes the last block again: simplex of whoever was away goes on from there, and from nothing that is not signed.
+#[test]
+fn a_later_certificate_of_the_last_block_is_handed_to_simplex_and_a_forged_one_is_refused() {
+    let mut members = Member::founders();
+    let seat = members[0].seat();
+    let block = agree(&mut members);
+    let body = members[0].group.chain().tip().unwrap().block.clone();
+    let all: Vec<_> = (0..4).map(keypair).collect();
+    let run =
+        |signers: &[_], view| FinalRun::new(vec![body.clone()], certificate(&seat, signers, view, block)).unwrap();
+    let before = members[1].bft.latest().cloned();
+    let forged = members[1].try_hear(Message::Final(run(&all[..2], 60)));
+    assert_eq!((forged, members[1].bft.latest().cloned()), ((vec![], Some(Refusal::Certificate)), before));
+    let good = run(&all[..3], 50);
+    let effects = members[1].hear(Message::Final(good.clone()));
+    assert_eq!(effects, [Effect::Reply(Reply::Final(good.certificate().clone()))]);
+    assert_eq!(members[1].hear(Message::Final(good.clone())), [], "it is no news any more");
+    assert_eq!(members[1].bft.latest(), Some(good.certificate()));
+}
+
+#[test]
+fn what_simplex_asked_in_an_epoch_that_has_ended_is_answered_no_more() {
+    let mut members = founders_and_a_reader();
+    members.pop();
+    let tip = agree(&mut members);
+    assert!(judged(&members[1].judge(tip, BlockId([9; 32]))).is_empty(), "it is not here");
+    assert!(proposed(&members[2].lead(tip)).is_empty(), "nothing is new");
+    five(&mut members);
+    assert_eq!(members[1].seat().epoch, Epoch(1));
+    assert_eq!(asks(&members[1].later(10 * ASK_AFTER_MS)), []);
+    assert_eq!(proposed(&members[2].later(2 * IDLE_MS)), []);
 }
 
 #[test]
