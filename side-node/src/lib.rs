@@ -8,6 +8,7 @@
 //! - [`api`] — the API, for other programs of this machine; [`export`] — changes as JSON lines
 //! - [`web`] — the page of a running node, on loopback
 //! - [`tui`] — a group at a glance on a terminal
+//! - `http_server` — what connections to the page and to the API may take
 //! - [`console`] and [`terminal`] — typing into a running node
 //! - [`btc`] — the Bitcoin wallet, transfers and swaps
 //! - [`home`], [`keys`], [`config`], [`registry`] — what lies on disk beside the database
@@ -28,6 +29,7 @@ pub mod doctor;
 pub mod error;
 pub mod export;
 pub mod home;
+mod http_server;
 pub mod keys;
 pub mod member;
 pub mod metrics;

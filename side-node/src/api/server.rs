@@ -4,32 +4,27 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::control::MAX_CONNECTIONS;
 use super::routes::{Api, full_router, no_such_method, nothing_here};
 use crate::daemon::Mailbox;
 use crate::error::CommandError;
 use crate::home::{NodeHome, create_private_dir_all, require_private};
+use crate::http_server::{self, Limits, Listener};
 
-/// How long a connection may take to send the head of a request, the pause before it included.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Most bytes of a request's head.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
-/// How long those who are being answered are waited for when the node stops.
-const GRACE: Duration = Duration::from_secs(2);
-/// Pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What clients may take.
+const LIMITS: Limits = Limits {
+    connections: MAX_CONNECTIONS,
+    head: Duration::from_secs(30),
+    head_bytes: 64 << 10,
+    // The owner's own programs: one that follows may stand in a pipe whose end is not read for long.
+    unread: None,
+    grace: Duration::from_secs(2),
+};
 
 /// The listening socket. Dropping it removes the file.
 #[derive(Debug)]
@@ -58,38 +53,15 @@ impl ControlServer {
     /// Serves until `stop`, and then for a moment whoever is being answered.
     pub async fn serve(self, mailbox: Mailbox, stop: CancellationToken) {
         let router = full_router(Api::new(mailbox)).fallback(nothing_here).method_not_allowed_fallback(no_such_method);
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                slot = slots.clone().acquire_owned() => {
-                    let Ok(slot) = slot else { break };
-                    tokio::select! {
-                        accepted = self.listener.accept() => accepted.map(|(stream, _)| (stream, slot)),
-                        () = stop.cancelled() => break,
-                    }
-                }
-                () = stop.cancelled() => break,
-            };
-            match accepted {
-                Ok((stream, slot)) => {
-                    let (router, stop) = (router.clone(), stop.clone());
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        connection(stream, router, stop).await;
-                    });
-                }
-                Err(error) => {
-                    // Too many open files, say. Whoever waits in the queue is served when it is over.
-                    tracing::warn!(%error, "cannot accept a control connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-        // Whoever comes now finds that the node does not run.
-        drop(self);
-        connections.close();
-        let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+        http_server::serve(self, router, LIMITS, stop).await;
+    }
+}
+
+impl Listener for ControlServer {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
     }
 }
 
@@ -111,19 +83,26 @@ fn private_folder(folder: &Path) -> Result<(), CommandError> {
     require_private(folder)
 }
 
-async fn connection(stream: UnixStream, router: Router, stop: CancellationToken) {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
-    let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_lies_in_no_folder_that_others_reach() {
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("made/side");
+        private_folder(&folder).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        private_folder(&folder).unwrap();
+        for open in [0o701, 0o710, 0o755, 0o777] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(open)).unwrap();
+            assert!(private_folder(&folder).unwrap_err().message().contains("can be read by others"), "{open:o}");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a control connection broke");
+        if rustix::process::geteuid().is_root() {
+            // Where the long path of a root goes, anybody may have made the folder before.
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+            std::os::unix::fs::chown(&folder, Some(12_345), None).unwrap();
+            assert!(private_folder(&folder).unwrap_err().message().contains("belongs to somebody else"));
+        }
     }
 }

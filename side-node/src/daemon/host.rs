@@ -300,8 +300,8 @@ impl Host {
             status.insert("page".to_owned(), to_json(&self.page.get())?);
         }
         if is_glance {
-            let (glance, briefs) = (answer?, self.briefs());
-            return self.on_disk(move |folder| complete_glance(folder.home(), glance, &briefs)).await;
+            let (glance, briefs, page) = (answer?, self.briefs(), self.page.get().cloned());
+            return self.on_disk(move |folder| complete_glance(folder.home(), glance, &briefs, page)).await;
         }
         answer
     }

@@ -60,20 +60,22 @@ pub fn answer(
         status.insert("groups".to_owned(), to_json(&folder.briefs())?);
     }
     match verb {
-        Verb::Glance { .. } => complete_glance(home, answer, &folder.briefs()),
+        Verb::Glance { .. } => complete_glance(home, answer, &folder.briefs(), None),
         _ => Ok(answer),
     }
 }
 
-/// Puts into a glance what only the node knows, and not the group's member: its groups and its swaps.
+/// Puts into a glance what only the node knows, and not the group's member: its groups, where its page is, and its swaps.
 pub(super) fn complete_glance(
     home: &NodeHome,
     glance: serde_json::Value,
     briefs: &[GroupBrief],
+    page: Option<String>,
 ) -> Result<serde_json::Value, CommandError> {
     let mut glance: Glance =
         serde_json::from_value(glance).map_err(|e| CommandError::bug(format!("a glance has another form: {e}")))?;
     briefs.clone_into(&mut glance.status.groups);
+    glance.status.page = page;
     let group = glance.status.group.clone();
     if let Err(error) = swaps::glance::add_deals(home, &group, &mut glance.swaps) {
         glance.swaps_problem = Some(error.into_command_error(home.name()).message().to_owned());

@@ -27,9 +27,14 @@ const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 /// Lets a request through, or says why not.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
+    guard_for(REQUEST_TIMEOUT, request, next).await
+}
+
+/// [`guard`], with an answer that may be so long in the making.
+async fn guard_for(patience: Duration, request: Request, next: Next) -> Response {
     let mut response = match judge(&request) {
         Err((status, why)) => refusal(status, why),
-        Ok(()) => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(()) => match tokio::time::timeout(patience, next.run(request)).await {
             Ok(response) => response,
             Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "the node is busy; try again in a moment"),
         },
@@ -118,6 +123,11 @@ fn refusal(status: StatusCode, why: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -143,6 +153,65 @@ mod tests {
         ] {
             assert!(!is_loopback_name(bad), "{bad}");
         }
+    }
+
+    proptest! {
+        /// Whatever is let through is what a browser takes for this machine: no text means another place to it than to us.
+        #[test]
+        fn what_is_a_loopback_name_here_is_one_for_a_browser(
+            host in "\\PC{0,24}|(localhost|127\\.0\\.0\\.1|\\[::1\\]|evil\\.example|[0-9.:@\\[\\]%/\\\\#?]{1,4}){1,4}"
+        ) {
+            if is_loopback_name(&host) {
+                let url = reqwest::Url::parse(&format!("http://{host}/page")).unwrap();
+                let name = url.host_str().unwrap().trim_matches(['[', ']']).to_owned();
+                let ip = name.parse::<IpAddr>().ok();
+                prop_assert!(name == "localhost" || ip.is_some_and(|ip| ip.is_loopback()), "{host}: {name}");
+                prop_assert_eq!(url.path(), "/page");
+                prop_assert!(url.username().is_empty());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_what_may_be_done_with_it_and_none_takes_for_ever() {
+        let within = |patience| {
+            let router = Router::new()
+                .route("/slow", get(std::future::pending::<&'static str>))
+                .route("/quick", get(|| async { "quick" }));
+            let guard = move |request: Request, next: Next| guard_for(patience, request, next);
+            TowerToHyperService::new(router.layer(middleware::from_fn(guard)))
+        };
+        let ask = async |path: &'static str, method: &'static str, patience_ms| {
+            let asked = request(|r| r.uri(path).method(method));
+            let answer = within(Duration::from_millis(patience_ms));
+            tokio::time::timeout(Duration::from_secs(20), answer.call(asked)).await.expect("an end").unwrap()
+        };
+        let slow = ask("/slow", "GET", 20).await;
+        assert_eq!(slow.status(), StatusCode::GATEWAY_TIMEOUT);
+        // Refusals and errors carry it as well.
+        for answer in [slow, ask("/quick", "GET", 60_000).await, ask("/quick", "POST", 60_000).await] {
+            for (name, value) in [
+                ("content-security-policy", POLICY),
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("referrer-policy", "no-referrer"),
+                ("cross-origin-resource-policy", "same-origin"),
+                ("cross-origin-opener-policy", "same-origin"),
+                ("cache-control", "no-store"),
+            ] {
+                assert_eq!(answer.headers().get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
+            }
+        }
+        for directive in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(POLICY.split("; ").any(|one| one == directive), "{directive}");
+        }
+        assert!(!POLICY.contains("unsafe"));
     }
 
     fn request(change: impl FnOnce(axum::http::request::Builder) -> axum::http::request::Builder) -> Request {

@@ -1,7 +1,7 @@
 //! The page of a running node, on loopback: the groups at a glance, live, for whoever sits at this machine. It reads and never writes.
 //!
 //! ```text
-//!  browser ─▶ server: so many connections, so long ─▶ guard: GET, a loopback name, no other site ─▶ router
+//!  browser ─▶ http_server: so many connections, so long ─▶ guard: GET, a loopback name, no other site ─▶ router
 //!                                                                                                    ├ pages    HTML, rendered here
 //!  SSE ◀── events ◀── gallery: one painter a group, as long as somebody looks ◀── glance ◀───────────┤ events   the parts that have changed
 //!                                                                                                    ├ assets   in the program itself
@@ -10,7 +10,7 @@
 //! ```
 //! Rules:
 //! - Everything that members write is a stranger's text: `view` puts it in through maud, which escapes it, and cuts it to a length.
-//! - What a client may take in connections, followers, bytes and time is a named constant of `server`, `guard` and `events`.
+//! - What a client may take in connections, followers, bytes and time is a named constant here and in `guard` and `events`.
 //! - Nothing here keeps a change of a group waiting: a slow reader gets the latest picture, not all of them.
 
 mod assets;
@@ -21,7 +21,6 @@ mod health;
 mod metrics;
 mod pages;
 pub mod place;
-mod server;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -29,6 +28,7 @@ mod view;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
@@ -37,6 +37,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::daemon::Mailbox;
+use crate::http_server::{self, Limits};
+
+/// What clients of the page may take.
+const LIMITS: Limits = Limits {
+    // A browser opens six to one server, and there are a few tabs, scripts and a collector of metrics.
+    connections: 128,
+    head: Duration::from_secs(15),
+    // Browsers send one or two thousand bytes here.
+    head_bytes: 16 << 10,
+    unread: Some(Duration::from_secs(15)),
+    grace: Duration::from_secs(1),
+};
 
 /// What the handlers share.
 pub(crate) struct Web {
@@ -75,7 +87,7 @@ pub(crate) async fn serve(listener: TcpListener, mailbox: Mailbox, stop: Cancell
         followers: events::Followers::default(),
         stop: stop.clone(),
     });
-    server::serve(listener, router(web), stop).await;
+    http_server::serve(listener, router(web), LIMITS, stop).await;
 }
 
 /// The address of the page as a browser takes it.

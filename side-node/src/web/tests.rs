@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::LIMITS;
 use super::events::MAX_FOLLOWERS;
-use super::server::MAX_HEAD_BYTES;
 use crate::cli::commands::init::{InitArgs, init};
 use crate::daemon::{Daemon, DaemonConfig};
 use crate::home::Root;
@@ -67,17 +67,23 @@ impl Served {
     }
 }
 
+/// What is said until `word` comes or the server closes. Comments keep a connection alive for ever, so it is the whole that has to come in time.
 async fn hear(stream: &mut TcpStream, word: &str) -> String {
     let mut heard = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await.expect("something is said").unwrap();
-        heard.extend_from_slice(&buffer[..read]);
-        let text = String::from_utf8_lossy(&heard);
-        if text.contains(word) || read == 0 {
-            return text.into_owned();
+    let hearing = async {
+        let mut buffer = [0; 4096];
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap();
+            heard.extend_from_slice(&buffer[..read]);
+            if read == 0 || String::from_utf8_lossy(&heard).contains(word) {
+                return;
+            }
         }
-    }
+    };
+    let came = timeout(PATIENCE, hearing).await.is_ok();
+    let text = String::from_utf8_lossy(&heard).into_owned();
+    assert!(came, "{word} never comes: {text}");
+    text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +123,7 @@ async fn the_page_and_its_health_are_served_and_strangers_are_not() {
         ("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_owned(), "421"),
         ("GET / HTTP/1.0\r\n\r\n".to_owned(), "421"),
         (format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", served.at), "405"),
-        (format!("GET / HTTP/1.1\r\nHost: {}\r\nX: {}\r\n\r\n", served.at, "x".repeat(MAX_HEAD_BYTES)), "431"),
+        (format!("GET / HTTP/1.1\r\nHost: {}\r\nX: {}\r\n\r\n", served.at, "x".repeat(LIMITS.head_bytes)), "431"),
         (
             format!(
                 "GET / HTTP/1.1\r\nHost: {}\r\nOrigin: https://evil.example\r\nConnection: close\r\n\r\n",
@@ -132,14 +138,43 @@ async fn the_page_and_its_health_are_served_and_strangers_are_not() {
     served.daemon.stop().await.unwrap();
 }
 
+/// Each follower has a connection of its own: however many there are, somebody else can still look.
+#[test]
+fn followers_leave_connections_for_pages() {
+    const { assert!(LIMITS.connections >= 2 * MAX_FOLLOWERS) };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_have_a_bound_and_a_place_that_is_given_up_is_free_again() {
+    let served = Served::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..LIMITS.connections {
+        idle.push(TcpStream::connect(served.at).await.unwrap());
+    }
+    let mut waiting = TcpStream::connect(served.at).await.unwrap();
+    waiting.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", served.at).as_bytes()).await.unwrap();
+    // Long enough for an answer, much shorter than an idle connection is kept.
+    let early = timeout(Duration::from_millis(300), waiting.readable()).await;
+    assert!(early.is_err(), "more are served than there are places for");
+    drop(idle.pop());
+    assert!(hear(&mut waiting, "ok\n").await.starts_with("HTTP/1.1 200"));
+    drop(idle);
+    served.daemon.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_hear_of_news_and_have_a_bound() {
     let served = Served::start().await;
-    let (mut stream, first) = served.follow("\"id\":\"tiles\"").await;
+    let (mut stream, first) = served.follow("\"id\":\"news\"").await;
     assert!(first.contains("content-type: text/event-stream") && first.contains("retry: 1000"), "{first}");
-    served.daemon.mailbox().note("news <i>from</i> here").await.unwrap();
-    let news = hear(&mut stream, "\"id\":\"tiles\"").await;
-    assert!(news.contains("event: part"), "{news}");
+    assert!(first.contains("event: part") && first.contains("\"id\":\"swaps\""), "the whole page comes first: {first}");
+    for text in ["news <i>from</i> here", "and more"] {
+        served.daemon.mailbox().note(text).await.unwrap();
+        let news = hear(&mut stream, "\"id\":\"changes\"").await;
+        assert!(news.contains("event: part"), "{news}");
+        // What has not changed is not sent again.
+        assert!(!news.contains("\"id\":\"swaps\""), "{news}");
+    }
 
     let mut others = Vec::new();
     for _ in 1..MAX_FOLLOWERS {
@@ -150,13 +185,12 @@ async fn followers_hear_of_news_and_have_a_bound() {
     // The page itself is served all the same, and a place that was given up is free again.
     assert!(served.get("/healthz").await.ends_with("ok\n"));
     drop(others);
-    loop {
-        let (_, again) = served.follow("\n\n").await;
-        if again.starts_with("HTTP/1.1 200") {
-            break;
+    let freed = async {
+        while !served.follow("\n\n").await.1.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(PATIENCE, freed).await.expect("a place becomes free");
     // A node that stops ends its followers.
     let heard = tokio::spawn(async move { hear(&mut stream, "never said").await });
     timeout(PATIENCE, served.daemon.stop()).await.expect("the node stops though somebody follows").unwrap();

@@ -3,14 +3,16 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use side_node::api::client;
-use side_node::api::control::{MAX_REQUEST_BYTES, Verb};
+use side_node::api::control::{MAX_CONNECTIONS, MAX_REQUEST_BYTES, Verb};
+use side_node::api::routes::MAX_STREAMS;
 use side_node::daemon::view::{Accepted, History, Peers, Status};
 use side_node::daemon::{Daemon, offline};
 use side_node::home::NodeHome;
 
-use crate::support::{NOWHERE, TestRoot, history, notes, said};
+use crate::support::{NOWHERE, PATIENCE, TestRoot, history, notes, said};
 
 async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(home: &NodeHome, verb: Verb) -> T {
     let home = home.clone();
@@ -93,10 +95,40 @@ async fn the_control_socket_answers_nonsense_with_errors() {
         refused(&ask("POST /v1/groups/-/notes", b"{\"text\":\"\"}"), 422, "");
         let long = vec![b'x'; MAX_REQUEST_BYTES + 1];
         refused(&ask("POST /v1/groups/-/notes", &long), 400, "bytes");
-        let long = format!("GET /{}", "x".repeat(100_000));
-        assert!(ask(&long, b"").starts_with("HTTP/1.1 4"), "a head without end");
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\ny:", "x".repeat(100_000));
+        assert!(ask(&long, b"").starts_with("HTTP/1.1 431"), "a head without end");
         assert!(ask("GET /v1/groups/-/status", b"").contains("\"node\":\"node1\""));
         assert!(ask("GET /v1/openapi.json", b"").contains("\"openapi\": \"3.1.0\""));
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap();
+    daemon.stop().await.unwrap();
+}
+
+/// What takes long leaves half of the connections to short questions.
+#[test]
+fn streams_leave_connections_for_questions() {
+    const { assert!(MAX_CONNECTIONS >= 2 * MAX_STREAMS) };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_the_socket_have_a_bound_and_a_place_that_is_given_up_is_free_again() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let daemon = test.start("node1", NOWHERE).await;
+    let path = test.root.node("node1").control_socket();
+    let talk = move || {
+        let mut idle: Vec<_> = (0..MAX_CONNECTIONS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        let waiting = UnixStream::connect(&path).unwrap();
+        (&waiting).write_all(b"GET /v1/groups HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
+        // Long enough for an answer, much shorter than an idle connection is kept.
+        waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let early = (&waiting).read(&mut [0; 16]);
+        assert!(early.is_err(), "more are served than there are places for");
+        drop(idle.pop());
+        waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        (&waiting).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
     };
     tokio::task::spawn_blocking(talk).await.unwrap();
     daemon.stop().await.unwrap();

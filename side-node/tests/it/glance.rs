@@ -41,10 +41,12 @@ async fn who_waits_for_news_is_told_once_they_are_there() {
     let told: Glance = serde_json::from_value(tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap()).unwrap();
     assert!(told.revision > shown.revision);
     assert_eq!(told.graph.changes.last().unwrap().summary, "hello");
-    assert_eq!(
-        (told.version, told.status.groups.len(), told.status.pid),
-        (GLANCE_VERSION, 1, Some(std::process::id()))
-    );
+    // A promise to scripts: whoever changes the form raises the version, and this.
+    assert_eq!((told.version, GLANCE_VERSION), (1, 1));
+    assert_eq!((told.status.groups.len(), told.status.pid), (1, Some(std::process::id())));
+    let page = mailbox.status().await.unwrap().page;
+    assert!(page.as_ref().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{page:?}");
+    assert_eq!(told.status.page, page);
     assert!(told.time_ms > 1_500_000_000_000);
 
     // What belongs to no group alone.
@@ -58,7 +60,7 @@ async fn who_waits_for_news_is_told_once_they_are_there() {
     let answer = offline::answer(&test.root, &test.root.node("node1"), None, Verb::Glance { unlike: Some(0) }).unwrap();
     let stopped: Glance = serde_json::from_value(answer).unwrap();
     assert_eq!(stopped.graph.changes.last().unwrap().summary, "hello");
-    assert_eq!((stopped.revision, stopped.status.pid), (0, None));
+    assert_eq!((stopped.revision, stopped.status.pid, stopped.status.page), (0, None, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

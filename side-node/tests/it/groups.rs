@@ -20,6 +20,7 @@ use side_node::daemon::{Daemon, Mailbox, offline};
 use side_node::error::CommandError;
 use side_node::registry::Registry;
 use side_store::{Batch, OpenOptions, SqliteStore, Store as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{NOWHERE, PATIENCE, TestRoot, notes, relay};
 
@@ -48,6 +49,18 @@ fn invite(test: &TestRoot, name: &str, options: InviteOptions) -> Invitee {
 
 fn aliases(list: &GroupList) -> Vec<(&str, bool)> {
     list.groups.iter().map(|info| (info.alias.as_str(), info.default)).collect()
+}
+
+/// What the node's page answers: the status and the body.
+async fn get(page: &str, path: &str) -> (u16, String) {
+    let at = page.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let request = format!("GET /{path} HTTP/1.0\r\nhost: {at}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Two nodes in one root, each founder of a group of its own, and the first in both groups.
@@ -282,6 +295,15 @@ async fn a_group_that_fails_stops_no_other() {
     assert!(!brief.running && brief.problem.as_ref().is_some_and(|why| why.contains("damaged")), "{brief:?}");
     let error = node.mailbox().of("team").unwrap().note("no").await.unwrap_err();
     assert!(error.message().contains("does not run: the database is damaged"), "{error}");
+    // Whoever supervises the node is told, and what scrapes it gets the numbers of the groups that run.
+    let page = node.mailbox().status().await.unwrap().page.unwrap();
+    let (status, ready) = get(&page, "readyz").await;
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    assert_eq!((status, &ready["ready"], &ready["disk"]), (503, &false.into(), &"ok".into()), "{ready}");
+    let team = ready["groups"].as_array().unwrap().iter().find(|group| group["alias"] == "team").unwrap();
+    assert!(team["running"] == false && team["problem"].as_str().unwrap().contains("damaged"), "{team}");
+    assert_eq!(get(&page, "healthz").await, (200, "ok\n".to_owned()));
+    assert!(get(&page, "metrics").await.1.contains("side_node_groups 1\n"));
     node.stop().await.unwrap();
     // Where it is the only one, the node says so and does not start.
     let _: GroupInfo = act(&test, "node1", GroupAction::Use { group: "team".into() }).unwrap();
