@@ -47,8 +47,10 @@ use crate::daemon::view::{Accepted, Balances, Blocks, History, Peers, Proven, St
 use crate::error::CommandError;
 use crate::home::NodeHome;
 
-/// How long a node may take to answer: a digest over millions of changes on a loaded machine takes seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a node may take to answer unless somebody says otherwise: a digest over millions of changes on a loaded machine takes seconds.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is asked to see whether a node is alive: what no group and no disk keeps waiting.
+const ALIVE: &str = "/v1/openapi.json";
 /// Most bytes of an event: an entry shows at most what a change holds, a MiB, escaped at up to six characters a byte.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
 /// Most bytes of an error.
@@ -111,12 +113,13 @@ impl From<ApiError> for CommandError {
 pub struct Client {
     socket: PathBuf,
     group: Option<String>,
+    patience: Duration,
 }
 
 impl Client {
     /// The node that listens at a socket.
     pub fn at(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), group: None }
+        Self { socket: socket.into(), group: None, patience: ANSWER_TIMEOUT }
     }
 
     /// The node of a folder.
@@ -128,6 +131,13 @@ impl Client {
     #[must_use]
     pub fn in_group(&self, group: impl Into<String>) -> Self {
         Self { group: Some(group.into()), ..self.clone() }
+    }
+
+    /// The same node, which may take so long to answer. What takes long by its nature, a copy of the database, may take longer, as long as the node answers
+    /// something short within this time again and again.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// How it stands with the node and the group.
@@ -232,9 +242,12 @@ impl Client {
         let wire = Wire::of(self.group.as_deref(), verb)?;
         let harmless = verb.only_reads();
         let body = wire.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let response = self.exchange(wire.method, &wire.path, body, harmless, ANSWER_TIMEOUT).await?;
+        let response = match verb.takes_long() {
+            true => self.exchange_while_alive(wire.method, &wire.path, body, harmless).await?,
+            false => self.exchange(wire.method, &wire.path, body, harmless, self.patience).await?,
+        };
         let read = axum::body::to_bytes(Body::new(response.into_body()), MAX_RESPONSE_BYTES);
-        let bytes = timeout(ANSWER_TIMEOUT, read).await.map_err(|_| ApiError::NoAnswer)?;
+        let bytes = timeout(self.patience, read).await.map_err(|_| ApiError::NoAnswer)?;
         let bytes = bytes.map_err(|e| ApiError::BrokeOff { harmless, why: e.to_string() })?;
         serde_json::from_slice(&bytes).map_err(|e| ApiError::Form(e.to_string()))
     }
@@ -246,13 +259,13 @@ impl Client {
         query.extend(from.map(|from| format!("from={from}")));
         query.extend(height.map(|height| format!("height={height}")));
         let path = self.path("events", &query);
-        let response = self.exchange("GET", &path, Body::empty(), true, ANSWER_TIMEOUT).await?;
+        let response = self.exchange("GET", &path, Body::empty(), true, self.patience).await?;
         Ok(Followed { lines: Lines::new(Body::new(response.into_body()).into_data_stream(), MAX_EVENT_BYTES) })
     }
 
     /// The group's signed changes as the bytes of a file: see docs/api/export.md. The stream fails where it breaks off.
     pub async fn export(&self) -> Result<BodyDataStream, ApiError> {
-        let response = self.exchange("GET", &self.path("changes", &[]), Body::empty(), true, ANSWER_TIMEOUT).await?;
+        let response = self.exchange("GET", &self.path("changes", &[]), Body::empty(), true, self.patience).await?;
         Ok(Body::new(response.into_body()).into_data_stream())
     }
 
@@ -273,6 +286,36 @@ impl Client {
         let group = self.group.as_deref().map_or_else(|| DEFAULT_GROUP.to_owned(), segment);
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
         format!("/v1/groups/{group}/{last}{query}")
+    }
+
+    /// One request whose answer may take any time, as long as the node answers others: whenever it has been waited for so long as an answer may take, it is
+    /// asked whether it is alive.
+    async fn exchange_while_alive(
+        &self,
+        method: &str,
+        path: &str,
+        body: Body,
+        harmless: bool,
+    ) -> Result<Response<hyper::body::Incoming>, ApiError> {
+        let mut answer = std::pin::pin!(self.exchange(method, path, body, harmless, Duration::MAX));
+        let alive = async {
+            loop {
+                tokio::time::sleep(self.patience).await;
+                match self.exchange("GET", ALIVE, Body::empty(), true, self.patience).await {
+                    Ok(_) | Err(ApiError::Refused(_)) => {}
+                    Err(error) => return Err::<std::convert::Infallible, _>(error),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            Err(error) = alive => match error {
+                // What has become of the request is not known.
+                ApiError::NotRunning | ApiError::BrokeOff { .. } => answer.await,
+                error => Err(error),
+            },
+        }
     }
 
     /// One request, and an answer that is no error.
@@ -479,5 +522,21 @@ pub fn ask<T: DeserializeOwned + Send>(
         Ok(answer) => Ok(Some(answer)),
         Err(ApiError::NotRunning) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_without_end_is_given_up() {
+        let lines = |text: &'static str| Lines::new(Body::from(text).into_data_stream(), 8);
+        let mut good = lines("12345678\nx\n");
+        assert_eq!(good.next().await.unwrap().unwrap(), b"12345678");
+        assert_eq!(good.next().await.unwrap().unwrap(), b"x");
+        assert!(good.next().await.unwrap().is_none());
+        assert!(matches!(lines("123456789").next().await, Err(ApiError::Form(_))));
+        assert!(matches!(lines("1234").next().await, Err(ApiError::BrokeOff { harmless: true, .. })));
     }
 }

@@ -123,6 +123,11 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Whether it may take as long as it takes: a copy of a database of any size.
+    pub fn takes_long(&self) -> bool {
+        matches!(self, Self::Backup { .. })
+    }
+
     /// Whether it changes nothing, so that asking again does no harm.
     pub fn only_reads(&self) -> bool {
         match self {
@@ -181,8 +186,8 @@ pub enum Ballot {
         /// How many.
         changes: u64,
     },
-    /// No vote: this node asks to become a voter of an open group.
-    Ask,
+    /// No vote: this node asks to become a voter of an open group. With braces, for serde passes over unknown fields of a variant without.
+    Ask {},
 }
 
 /// A [`CommandError`] on its way.

@@ -231,7 +231,12 @@ pub const ROUTES: &[Route] = &[
 
 /// Serves what only reads.
 pub fn read_router(api: Api) -> Router {
-    router(api, |route| route.method == "GET")
+    router(api, only_reads)
+}
+
+/// Whether a path changes nothing, so that whoever reaches the page may ask it.
+fn only_reads(route: &Route) -> bool {
+    route.method == "GET"
 }
 
 /// Serves everything.
@@ -384,10 +389,10 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    #[test]
-    fn what_the_client_asks_is_what_the_node_is_asked() {
+    /// Each verb that is a question, with all that it can carry.
+    fn verbs() -> Vec<Verb> {
         let group = || Some("team".to_owned());
-        let verbs = [
+        vec![
             Verb::Note { text: "hi \"there\"".into() },
             Verb::History { limit: None },
             Verb::History { limit: Some(3) },
@@ -400,7 +405,7 @@ mod tests {
             Verb::Send { to: "node2".into(), amount: u64::MAX },
             Verb::Vote { ballot: Ballot::Leader { node: "node2".into() } },
             Verb::Vote { ballot: Ballot::Member { node: "node2".into(), joins: false } },
-            Verb::Vote { ballot: Ballot::Ask },
+            Verb::Vote { ballot: Ballot::Ask {} },
             Verb::Blocks { limit: 7 },
             Verb::Balance,
             Verb::Glance { unlike: None },
@@ -422,9 +427,50 @@ mod tests {
                     no_checkpoint: false,
                 }),
             },
-        ];
+        ]
+    }
+
+    #[test]
+    fn a_body_is_what_is_described_and_nothing_more() {
+        let mut looked_at = BTreeSet::new();
+        for verb in verbs() {
+            let wire = Wire::of(None, &verb).unwrap();
+            let Some(Value::Object(fields)) = &wire.body else { continue };
+            let asked = |body: Value| {
+                let (route, asked) = routed(&Wire { body: Some(body), ..Wire::of(None, &verb).unwrap() });
+                let Action::Ask(ask) = &route.action else { panic!("{route:?} is no question") };
+                ask(&asked)
+            };
+            if fields.is_empty() {
+                // Nothing is read.
+                continue;
+            }
+            looked_at.insert(wire.path.clone());
+            let mut more = fields.clone();
+            more.insert("more".to_owned(), 1.into());
+            let error = asked(Value::Object(more)).unwrap_err();
+            assert!(error.message().contains("does not read") && error.message().contains("more"), "{wire:?}: {error}");
+            for name in fields.keys().filter(|name| *name != "body") {
+                let mut other = fields.clone();
+                other.insert(name.clone(), serde_json::json!([{}]));
+                assert!(asked(Value::Object(other)).is_err(), "{wire:?}: {name}");
+            }
+            assert!(asked(Value::Null).is_err(), "{wire:?}");
+        }
+        assert_eq!(looked_at.len(), 7, "{looked_at:?}");
+    }
+
+    #[test]
+    fn what_is_served_beside_the_socket_is_what_only_reads() {
+        let read: Vec<&Route> = ROUTES.iter().filter(|route| only_reads(route)).collect();
+        assert!(read.iter().all(|route| route.method == "GET") && read.len() > 10);
+        assert_eq!(read.len(), ROUTES.iter().filter(|route| route.method == "GET").count());
+    }
+
+    #[test]
+    fn what_the_client_asks_is_what_the_node_is_asked() {
         let mut asked_for = BTreeSet::new();
-        for verb in verbs {
+        for verb in verbs() {
             let wire = Wire::of(Some("a group"), &verb).unwrap();
             let (route, asked) = routed(&wire);
             asked_for.insert((route.method, route.path));

@@ -229,3 +229,38 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body of pieces of a MiB without an end of a line, and how many were taken of it.
+    #[tokio::test]
+    async fn a_line_without_end_is_read_as_far_as_a_line_can_be_and_no_further() {
+        const PIECE: usize = 1 << 20;
+        let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = taken.clone();
+        let pieces = stream::repeat_with(move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b'x'; PIECE]))
+        });
+        let mut lines = Lines::new(Body::from_stream(pieces.take(64)).into_data_stream());
+        let line = lines.next().await.unwrap();
+        assert!(line.len() > MAX_LINE_BYTES && line.len() <= MAX_LINE_BYTES + PIECE, "{}", line.len());
+        assert!(taken.load(std::sync::atomic::Ordering::Relaxed) <= MAX_LINE_BYTES / PIECE + 1);
+    }
+
+    #[tokio::test]
+    async fn lines_come_whole_however_they_were_cut_on_the_way() {
+        let file = b"one\ntwo\n\nlast";
+        for size in 1..=file.len() {
+            let pieces: Vec<_> = file.chunks(size).map(Ok::<_, std::convert::Infallible>).collect();
+            let mut lines = Lines::new(Body::from_stream(stream::iter(pieces)).into_data_stream());
+            let mut read = Vec::new();
+            while let Some(line) = lines.next().await {
+                read.push(String::from_utf8(line).unwrap());
+            }
+            assert_eq!((read.join("|").as_str(), lines.cut), ("one|two||last", true), "{size}");
+        }
+    }
+}

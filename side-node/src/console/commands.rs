@@ -134,7 +134,7 @@ pub(crate) fn ballot(words: &[&str]) -> Result<Ballot, CommandError> {
         ["member", node, choice] => Ok(Ballot::Member { node: node.to_owned(), joins: joins(choice)? }),
         ["interval", ms] => Ok(Ballot::Interval { ms: number(ms, "interval 500")? }),
         ["block-changes", changes] => Ok(Ballot::BlockChanges { changes: number(changes, "block-changes 1000")? }),
-        ["ask"] => Ok(Ballot::Ask),
+        ["ask"] => Ok(Ballot::Ask {}),
         _ => Err(CommandError::usage("vote for what?").hint(format!("one votes for: {EXAMPLES}"))),
     }
 }

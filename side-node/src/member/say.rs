@@ -94,8 +94,8 @@ impl Member {
                 let vote = self.engine.vote(group, self.resolve(node, local)?);
                 return vote.map(Transaction::from).map_err(|error| vote_error(&error));
             }
-            Ballot::Ask if open => return Ok(VoterAsk { block: group.chain().tip_id() }.into()),
-            Ballot::Ask => {
+            Ballot::Ask {} if open => return Ok(VoterAsk { block: group.chain().tip_id() }.into()),
+            Ballot::Ask {} => {
                 return Err(CommandError::user("the group is closed: its voters decide who becomes one")
                     .hint("one of them votes: side-node vote NODE voter THIS_NODE in"));
             }
@@ -121,7 +121,7 @@ impl Member {
             Ballot::Voter { node, joins: true } => role(node, Role::Voter),
             Ballot::Interval { ms } => parameter(Parameter::IntervalMs, *ms),
             Ballot::BlockChanges { changes } => parameter(Parameter::BlockChanges, *changes),
-            Ballot::Leader { .. } | Ballot::Ask => Err(CommandError::bug("a vote was not written")),
+            Ballot::Leader { .. } | Ballot::Ask {} => Err(CommandError::bug("a vote was not written")),
         }
     }
 }

@@ -10,7 +10,7 @@ use side_node::api::routes::{MAX_STREAMS, ROUTES};
 use side_node::daemon::glance::Told;
 use side_node::home::NodeHome;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::schema::Document;
@@ -250,6 +250,9 @@ async fn followers_leave_room_for_questions_and_their_place_when_they_go() {
         Err(ApiError::Refused(error)) => assert!(error.busy && error.message.contains("too many"), "{error:?}"),
         other => panic!("{other:?}"),
     }
+    let home = test.root.node("node1");
+    let (status, text) = raw(&home, "GET", "/v1/groups/-/events", "*/*", "", None).await;
+    assert!(status == 503 && text.contains("\"busy\":true"), "{status}: {text}");
     client.status().await.unwrap();
     followers.pop();
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -288,4 +291,46 @@ async fn the_client_works_with_all_of_a_group() {
     }
     daemon.stop().await.unwrap();
     assert!(matches!(client.status().await, Err(ApiError::NotRunning)));
+}
+
+/// A node that takes so long for everything but the question whether it is alive, which it answers at once or never.
+fn slow_node(socket: &std::path::Path, slow: Duration, alive: bool) {
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let mut piece = [0; 1024];
+                    match stream.read(&mut piece).await {
+                        Ok(read) if read > 0 => head.extend_from_slice(&piece[..read]),
+                        _ => return,
+                    }
+                }
+                match (head.starts_with(b"GET /v1/openapi.json "), alive) {
+                    (true, true) => {}
+                    (true, false) => std::future::pending().await,
+                    (false, _) => tokio::time::sleep(slow).await,
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnull").await;
+            });
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_takes_long_is_waited_for_as_long_as_the_node_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Duration::from_millis(400);
+    let client = |name: &str, alive| {
+        let socket = folder.path().join(name);
+        slow_node(&socket, patience * 4, alive);
+        Client::at(socket).with_patience(patience)
+    };
+    let lives = client("lives", true);
+    lives.copy_database("/a/copy").await.unwrap();
+    // Nothing else may take so long.
+    assert!(matches!(lives.checkpoint().await, Err(ApiError::NoAnswer)));
+    assert!(matches!(client("hangs", false).copy_database("/a/copy").await, Err(ApiError::NoAnswer)));
+    assert!(matches!(Client::at(folder.path().join("none")).copy_database("/x").await, Err(ApiError::NotRunning)));
 }

@@ -154,7 +154,7 @@ fn a_silent_leader_is_replaced_by_the_others_and_follows_when_it_is_back() {
     world.pass(10 * INTERVAL_MS);
     let status = world.agree();
     assert!(status.voters.iter().all(|voter| voter.who.name.as_deref() != Some("node0")));
-    world.say(0, &Verb::Vote { ballot: Ballot::Ask }).unwrap();
+    world.say(0, &Verb::Vote { ballot: Ballot::Ask {} }).unwrap();
     world.until_voters(4);
     world.agree();
 }
@@ -210,5 +210,5 @@ fn nobody_asks_to_vote_in_a_closed_group() {
     assert!(history.entries.iter().all(|line| line.author == keypair(0).author()), "{history:?}");
     assert_eq!(world.status(0).voters.len(), 1);
     assert_eq!(world.height(stranger), world.height(0), "a reader follows the chain");
-    assert!(world.say(0, &Verb::Vote { ballot: Ballot::Ask }).unwrap_err().message().contains("closed"));
+    assert!(world.say(0, &Verb::Vote { ballot: Ballot::Ask {} }).unwrap_err().message().contains("closed"));
 }
