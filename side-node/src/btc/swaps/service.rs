@@ -67,21 +67,34 @@ impl Service {
 
     /// One round. Answers whether every chain was heard.
     async fn once(&self, desk: &mut Option<Desk>, told: &mut Told) -> Result<bool, DeskError> {
-        let traffic = self.link.traffic().await.map_err(DeskError::Group)?;
-        let offers = traffic.offers();
         if desk.is_none() && Desk::exists(&self.home) {
             *desk = Some(Desk::open(&self.home, self.servers.clone())?);
         }
-        let Some(desk) = desk else {
-            self.announce_offers(&offers, None, told);
-            return Ok(true);
-        };
-        self.announce_offers(&offers, Some(&*desk), told);
+        let traffic = self.link.traffic().await;
+        if let Ok(traffic) = &traffic {
+            self.announce_offers(&traffic.offers(), desk.as_ref(), told);
+        }
+        let Some(desk) = desk else { return traffic.map(|_| true).map_err(DeskError::Group) };
         let mut round = Round::default();
-        desk.take_in(&traffic, &mut round).await?;
-        desk.publish(&self.link).await?;
+        // Coins do not wait for the group: what it cannot be asked or told now, since a restored node may not write yet for one, it is asked and told later.
+        let mut group = match traffic {
+            Ok(traffic) => {
+                desk.take_in(&traffic, &mut round).await?;
+                desk.publish(&self.link).await.map(drop)
+            }
+            Err(error) => Err(DeskError::Group(error)),
+        };
         let looked = desk.round(|_, _| {}).await?;
-        desk.publish(&self.link).await?;
+        if group.is_ok() {
+            group = desk.publish(&self.link).await.map(drop);
+        }
+        let met = group.is_ok();
+        match group {
+            Err(error @ DeskError::Group(_)) => {
+                self.notice(told, format!("swaps: {}", error.into_command_error(self.home.name())));
+            }
+            other => other?,
+        }
         round.notices.extend(looked.notices);
         for (_, notice) in round.notices {
             self.say(notice.words);
@@ -94,7 +107,7 @@ impl Service {
         for chain in &looked.unheard {
             self.notice(told, format!("swaps on {chain}: no server answers; trying again"));
         }
-        if looked.unheard.is_empty() {
+        if looked.unheard.is_empty() && met {
             told.troubles.clear();
         }
         Ok(looked.unheard.is_empty())

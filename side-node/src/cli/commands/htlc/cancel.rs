@@ -1,13 +1,10 @@
 //! `side-node htlc cancel NAME ID`
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use side_ledger::Name;
 
-use super::{ChainArgs, Session, block_on, report};
+use super::{ChainArgs, order};
 use crate::btc::htlc::swap::Command;
-use crate::btc::swaps::view;
 use crate::cli::Globals;
 use crate::error::CommandError;
 
@@ -30,16 +27,5 @@ pub struct CancelArgs {
 
 /// Runs `htlc cancel`.
 pub fn run(globals: &Globals, args: CancelArgs) -> Result<(), CommandError> {
-    let session = Session::new(globals, &args.name, &args.chain)?;
-    let mut desk = session.desk()?;
-    let deal = block_on(async {
-        session.meet(&mut desk).await?;
-        let id = session.find(&desk, &args.id)?.id();
-        let round = desk.order(&id, Command::GiveUp).await.map_err(|e| session.error(e))?;
-        report(&round, &mut BTreeSet::new(), session.json());
-        desk.publish(&session.link()).await.map_err(|e| session.error(e))?;
-        desk.get(&id).map_err(|e| session.error(e))
-    })?;
-    let view = view::deal(&deal);
-    globals.output().result(&view, || format!("{}\n    {}", view::headline(&view), view.next.join("\n    ")))
+    order(globals, &args.name, &args.id, &args.chain, Command::GiveUp)
 }

@@ -43,7 +43,7 @@ pub fn run(globals: &Globals, args: FundArgs) -> Result<(), CommandError> {
         let rate = args.fee_rate.or(session.settings.fee_rate);
         let round = desk.fund(&id, rate).await.map_err(|e| session.error(e))?;
         report(&round, &mut BTreeSet::new(), session.json());
-        desk.publish(&session.link()).await.map_err(|e| session.error(e))?;
+        session.publish(&mut desk).await?;
         desk.get(&id).map_err(|e| session.error(e))
     })?;
     let view = view::deal(&deal);

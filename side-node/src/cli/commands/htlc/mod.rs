@@ -11,10 +11,12 @@ pub mod resume;
 pub mod show;
 
 pub(super) mod demo;
+mod order;
 mod session;
 
 use clap::{Args, Subcommand};
 
+use self::order::order;
 pub(super) use self::session::{Session, block_on, progress, report};
 use crate::cli::Globals;
 use crate::error::CommandError;

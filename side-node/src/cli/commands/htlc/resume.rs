@@ -42,7 +42,7 @@ pub fn run(globals: &Globals, args: ResumeArgs) -> Result<(), CommandError> {
             report(&met, &mut told, session.json());
             let round = desk.round(progress).await.map_err(|e| session.error(e))?;
             report(&round, &mut told, session.json());
-            desk.publish(&session.link()).await.map_err(|e| session.error(e))?;
+            session.publish(&mut desk).await?;
             if let Some(chain) = round.unheard.first().filter(|_| args.once) {
                 return Err(CommandError::remote(format!("no server of {chain} answers"))
                     .hint("try again later, or name another one with --esplora URL"));

@@ -1,5 +1,6 @@
 //! What every swap command begins with: the node, its swaps, the settings, and how errors become words.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _, stderr};
@@ -30,6 +31,8 @@ pub(in crate::cli::commands) struct Session {
     /// The chain that the settings name.
     pub(in crate::cli::commands) place: ChainPlace,
     json: bool,
+    /// It was said that the group cannot be told.
+    untold: Cell<bool>,
 }
 
 /// Runs a command's tasks on this thread.
@@ -70,7 +73,7 @@ impl Session {
             CommandError::usage(format!("{e}")).hint("a label belongs to a local chain: --network regtest --label a")
         })?;
         let place = ChainPlace { chain, servers: settings.servers.clone() };
-        Ok(Self { name: name.clone(), root, home, settings, place, json: globals.json })
+        Ok(Self { name: name.clone(), root, home, settings, place, json: globals.json, untold: Cell::new(false) })
     }
 
     /// The node's swaps. Servers that the settings name are asked instead of those that a swap began with.
@@ -86,13 +89,33 @@ impl Session {
         error.into_command_error(self.name.as_str())
     }
 
-    /// Takes in what the group says and tells it what it does not know.
+    /// Takes in what the group says and tells it what it does not know, as far as it can be asked and told: coins do not wait for it.
     pub(in crate::cli::commands) async fn meet(&self, desk: &mut Desk) -> Result<Round, CommandError> {
-        let traffic = self.link().traffic().await?;
         let mut round = Round::default();
-        desk.take_in(&traffic, &mut round).await.map_err(|e| self.error(e))?;
-        desk.publish(&self.link()).await.map_err(|e| self.error(e))?;
+        match self.link().traffic().await {
+            Ok(traffic) => {
+                desk.take_in(&traffic, &mut round).await.map_err(|e| self.error(e))?;
+                self.publish(desk).await?;
+            }
+            Err(error) => self.not_told(&error),
+        }
         Ok(round)
+    }
+
+    /// Tells the group what waits for it. Where it cannot be told now, since a restored node may not write yet for one, that is said once, and it is told
+    /// later.
+    pub(in crate::cli::commands) async fn publish(&self, desk: &mut Desk) -> Result<(), CommandError> {
+        match desk.publish(&self.link()).await {
+            Err(DeskError::Group(error)) => self.not_told(&error),
+            other => drop(other.map_err(|e| self.error(e))?),
+        }
+        Ok(())
+    }
+
+    fn not_told(&self, error: &CommandError) {
+        if !self.untold.replace(true) && !self.json {
+            note(&format!("the group is told of the swap later: {}", error.message()));
+        }
     }
 
     /// The swap whose id begins so.
