@@ -224,6 +224,7 @@ pub fn read_change(line: &[u8], genesis: &Genesis) -> Result<Incoming, LineError
 
 #[cfg(test)]
 mod tests {
+    use bft_json_crdt::evidence::SignedChain;
     use bft_json_crdt::identity::Keypair;
     use bft_json_crdt::replica::Limits;
     use side_ledger::group::Group;
@@ -300,6 +301,35 @@ mod tests {
                 assert!(read_change(&line.as_bytes()[..end], &genesis).is_err());
             }
         }
+    }
+
+    /// What a disk has damaged the signature of goes with the author's next header, and with nothing else.
+    #[test]
+    fn a_change_without_its_signature_is_taken_with_what_vouches_for_it_alone() {
+        let genesis = genesis("team");
+        let changes: Vec<Change> = written(&genesis).into_iter().map(|incoming| incoming.change).collect();
+        let damaged = |number: usize| {
+            let mut bytes = changes[number].bytes().to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            Change::decode(bytes.into()).unwrap()
+        };
+        let voucher = |numbers: std::ops::Range<usize>| SignedChain::of(&changes[numbers]).map(Voucher);
+        let read = |change: Change, voucher: Option<Voucher>| {
+            read_change(ChangeLine::of(&Incoming { change, voucher }, &genesis).line().as_bytes(), &genesis)
+        };
+        assert_eq!(read(damaged(0), None).unwrap_err(), LineError::Signature);
+        for good in [voucher(1..2), voucher(1..3)] {
+            let back = read(damaged(0), good.clone()).unwrap();
+            assert_eq!((back.change.id(), back.voucher), (changes[0].id(), good));
+        }
+        // Of another change, and with a signature that is not good either.
+        assert_eq!(read(damaged(0), voucher(2..3)).unwrap_err(), LineError::Signature);
+        assert_eq!(read(damaged(1), voucher(1..2)).unwrap_err(), LineError::Signature);
+        let mut forged = voucher(1..2).unwrap();
+        forged.0.signature.0[0] ^= 1;
+        assert_eq!(read(damaged(0), Some(forged.clone())).unwrap_err(), LineError::Signature);
+        // A good signature does not make up for a bad voucher: a change has one spelling.
+        assert_eq!(read(changes[0].clone(), Some(forged)).unwrap_err(), LineError::Signature);
     }
 
     #[test]

@@ -194,6 +194,59 @@ mod tests {
     }
 
     #[test]
+    fn each_number_is_what_its_name_says() {
+        let link = |transport: &str, connected: bool, in_sync: bool, behind: u64, missing: u64| {
+            json!({
+                "transport": transport, "address": "a", "key": null, "name": null, "connected": connected, "in_sync": in_sync,
+                "round_trip_ms": null, "changes_behind": behind, "height": null, "blocks_missing": missing, "problem": null
+            })
+        };
+        let mut json = serde_json::to_value(quiet()).unwrap();
+        for (name, value) in [("changes", 11), ("entries", 12), ("pending", 13), ("height", 14), ("held_height", 15)] {
+            json[name] = value.into();
+        }
+        for (name, value) in [("final_height", 16), ("set", 17), ("epoch", 18), ("members", 19)] {
+            json[name] = value.into();
+        }
+        json["heads"] = json!(["a", "b"]);
+        json["read_only"] = "it is a copy".into();
+        json["peers"] = json!([
+            link("relay", true, true, 2, 3),
+            link("direct", true, false, 7, 1),
+            link("direct", true, true, 0, 9),
+            link("direct", false, true, 0, 0)
+        ]);
+        let page = page(&[serde_json::from_value(json).unwrap()], Process::default()).unwrap();
+        for (name, value) in [
+            ("changes", 11),
+            ("entries", 12),
+            ("pending", 13),
+            ("height", 14),
+            ("held_height", 15),
+            ("final_height", 16),
+            ("set", 17),
+            ("epoch", 18),
+            ("members", 19),
+            ("heads", 2),
+            ("incomplete", 0),
+            ("read_only", 1),
+            ("blocks_missing", 9),
+            ("changes_behind", 7),
+        ] {
+            assert!(page.contains(&format!("\nside_node_{name}{{group=\"g\"}} {value}\n")), "{name}: {page}");
+        }
+        for (name, transport, value) in [
+            ("links", "relay", 1),
+            ("links", "direct", 2),
+            ("links_in_sync", "relay", 1),
+            ("links_in_sync", "direct", 1),
+        ] {
+            let line = format!("\nside_node_{name}{{group=\"g\",transport=\"{transport}\"}} {value}\n");
+            assert!(page.contains(&line), "{line}: {page}");
+        }
+    }
+
+    #[test]
     fn the_dashboard_asks_for_numbers_that_there_are() {
         let dashboard = include_str!("../../packaging/grafana/side.json");
         let mut status = quiet();

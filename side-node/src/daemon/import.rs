@@ -107,3 +107,48 @@ impl Importer {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bft_json_crdt::causality::ChangeIdx;
+    use bft_json_crdt::identity::Keypair;
+    use bft_json_crdt::replica::Limits;
+    use side_ledger::group::Group;
+    use side_ledger::{Admission, GroupSpec, Name, Sealing};
+
+    use super::*;
+    use crate::export::ChangeLine;
+
+    #[test]
+    fn what_the_group_refuses_is_told_by_the_line_it_stands_in() {
+        let keypair = Keypair::from_seed(&[1; 32]);
+        let genesis = Genesis::new(GroupSpec {
+            name: Name::new("team").unwrap(),
+            created_ms: 1,
+            nonce: [3; 32],
+            founders: vec![keypair.author()],
+            admission: Admission::Open,
+            allocation: [(keypair.author(), 1_000)].into(),
+            sealing: Sealing::Leader { interval_ms: 1_000 },
+            limits: side_ledger::Limits::default(),
+        })
+        .unwrap();
+        let mut group = Group::open(genesis.clone(), Some(keypair.author()), Limits::default());
+        for text in ["one", "two", "three", "four"] {
+            group.note(text, &keypair, 5).unwrap();
+        }
+        let lines = group.replica().log(ChangeIdx(0)).map(|(_, incoming)| ChangeLine::of(&incoming, &genesis).line());
+        let mut file = vec![Header::new(&genesis, 4).line().into_bytes()];
+        file.extend(lines.map(String::into_bytes));
+        // In batches of two lines, so that the first change of the second batch stands in line 3.
+        let mut importer = Importer::new(genesis);
+        assert_eq!(importer.read(file[..2].to_vec()).len(), 1);
+        importer.took(Imported { new: 1, ..Imported::default() });
+        assert_eq!(importer.read(file[2..4].to_vec()).len(), 2);
+        importer.took(Imported { new: 1, refused: Some((1, "no member".to_owned())), ..Imported::default() });
+        assert!(importer.is_over() && importer.read(file[4..].to_vec()).is_empty());
+        let report = importer.end(false);
+        assert_eq!(report.problem.as_deref(), Some("line 4: the group refuses it: no member"));
+        assert_eq!((report.lines, report.new, report.complete), (3, 2, false));
+    }
+}

@@ -190,7 +190,10 @@ fn strangers_cannot_drive_the_terminal() {
                 assert!(!cell.symbol().contains(bad), "page {number}: {:?}", cell.symbol());
             }
         }
-        assert!(picture(&state, 120, 40).contains("\\u{1b}"), "page {number} shows what it was");
+        // What was written is shown, wherever it stands: the escape in letters, never only what follows it.
+        let shown = picture(&state, 120, 40);
+        assert!(shown.contains("\\u{1b}"), "page {number} shows what it was");
+        assert!(!shown.replace("\\u{1b}[2J", "").contains("[2J"), "page {number}: {shown}");
     }
     state.update(Input::Lost(super::sample::HOSTILE.to_owned()));
     assert!(picture(&state, 120, 40).contains("\\u{1b}[2J"));

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use side_node::api::client;
 use side_node::api::control::Verb;
+use side_node::backup::contents::{Item, List};
 use side_node::backup::make::make;
 use side_node::backup::restore::{check, restore};
+use side_node::backup::stream::{Opener, Sealer};
 use side_node::daemon::{Daemon, DaemonConfig, offline};
 use side_node::error::CommandError;
 use side_node::home::{Root, create_secret_file};
@@ -194,6 +196,127 @@ fn a_backup_that_was_cut_changed_or_is_of_another_passphrase_restores_nothing() 
     assert!(error.message().contains("the passphrase is wrong"), "{error}");
     // And the good one is good.
     restore(&elsewhere, &file, &sources, None, &mut |_| {}).unwrap();
+}
+
+/// A backup with other files in it, under the same passphrase: what only somebody who has it can make, or a program that went wrong.
+fn forged(good: &Path, to: &Path, change: impl FnOnce(&mut Vec<(Item, Vec<u8>)>)) {
+    let passphrase = || Passphrase::new(WORDS.to_vec()).unwrap();
+    let mut opener = Opener::begin(fs::File::open(good).unwrap(), || Ok(passphrase())).unwrap();
+    let length = u32::from_be_bytes(opener.bytes(4).unwrap()[..].try_into().unwrap());
+    let (list, items) = List::parse(&opener.bytes(length.into()).unwrap()).unwrap();
+    let mut files: Vec<(Item, Vec<u8>)> =
+        items.into_iter().map(|(item, length)| (item, opener.bytes(length).unwrap().to_vec())).collect();
+    change(&mut files);
+    let sizes: Vec<(Item, u64)> = files.iter().map(|(item, bytes)| (item.clone(), bytes.len() as u64)).collect();
+    let list = serde_json::to_vec(&List::new(list.node, list.key, list.made_ms, list.port, &sizes)).unwrap();
+    let _ = fs::remove_file(to);
+    let mut sealer = Sealer::begin(fs::File::create(to).unwrap(), &passphrase(), Cost::LEAST).unwrap();
+    sealer.put(&(list.len() as u32).to_be_bytes()).unwrap();
+    sealer.put(&list).unwrap();
+    files.iter().for_each(|(_, bytes)| sealer.put(bytes).unwrap());
+    sealer.end().unwrap();
+}
+
+#[test]
+fn a_backup_whose_files_are_swapped_or_damaged_restores_nothing() {
+    let test = TestRoot::new();
+    test.init("node1");
+    test.init("node2");
+    for n in 0..40 {
+        let verb = Verb::Note { text: format!("{n}: {}", "x".repeat(1_000)) };
+        offline::answer(&test.root, &test.root.node("node1"), None, verb).unwrap();
+    }
+    let good = test.folder.path().join("node1.backup");
+    back_up(&test.root, "node1", &good).unwrap();
+    let sources = sources(test.folder.path());
+    let elsewhere = Root::find(Some(test.folder.path().join("elsewhere"))).unwrap();
+    let broken = test.folder.path().join("broken");
+    let refused = |words: &str| {
+        let error = check(&broken, &sources, &mut |_| {}).unwrap_err();
+        assert!(error.message().contains(words), "{words}: {error}");
+        let error = restore(&elsewhere, &broken, &sources, None, &mut |_| {}).unwrap_err();
+        assert!(error.message().contains(words), "{words}: {error}");
+        let left: Vec<_> =
+            files(elsewhere.path()).into_iter().filter(|path| !path.ends_with("registry.lock")).collect();
+        assert_eq!(left, [] as [PathBuf; 0], "{error}");
+    };
+    let set = |wanted: Item, bytes: Vec<u8>| {
+        forged(&good, &broken, |files| match files.iter_mut().find(|(item, _)| *item == wanted) {
+            Some((_, file)) => *file = bytes,
+            None => files.push((wanted, bytes)),
+        });
+    };
+    // Another node's key would sign in the name of the one that the list speaks of.
+    set(Item::NodeKey, fs::read(test.root.node("node2").key_file()).unwrap());
+    refused("the key of another node");
+    set(Item::NodeKey, b"not a key".to_vec());
+    refused("damaged");
+    set(Item::Groups, b"{}".to_vec());
+    refused("groups.json");
+    for database in [Item::Swaps, Item::Wallet("regtest".into())] {
+        set(database.clone(), b"no database, but long enough to be looked at as if it were one".repeat(100));
+        refused(&format!("{} in the backup is damaged", database.name()));
+    }
+    // A page in the middle of the database.
+    forged(&good, &broken, |files| {
+        let (_, bytes) = files.iter_mut().find(|(item, _)| *item == Item::Store).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle - 3_000..middle + 3_000].fill(0xa5);
+    });
+    refused("damaged");
+    set(Item::Store, Vec::new());
+    refused("side.sqlite");
+    // A list that is longer than any, and one that speaks of more than there is.
+    let passphrase = Passphrase::new(WORDS.to_vec()).unwrap();
+    let mut sealer = Sealer::begin(fs::File::create(&broken).unwrap(), &passphrase, Cost::LEAST).unwrap();
+    sealer.put(&u32::MAX.to_be_bytes()).unwrap();
+    sealer.put(&[b' '; 1000]).unwrap();
+    sealer.end().unwrap();
+    refused("its list is far too long");
+    // A database that was put in as it is, without the mark of a copy, is marked all the same.
+    set(Item::Store, fs::read(test.root.node("node1").database_file()).unwrap());
+    fs::remove_dir_all(test.root.node("node1").path()).unwrap();
+    restore(&test.root, &broken, &sources, None, &mut |_| {}).unwrap();
+    let error = offline::answer(&test.root, &test.root.node("node1"), None, Verb::Note { text: "no".into() });
+    assert!(error.unwrap_err().message().contains("nothing can be written"));
+}
+
+#[test]
+fn a_backup_is_restored_over_no_node_that_the_root_knows() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let file = test.folder.path().join("node1.backup");
+    back_up(&test.root, "node1", &file).unwrap();
+    let sources = sources(test.folder.path());
+    // Another node has the name, with its folder and, once that is lost, without: what others know under it stays its own.
+    let other = TestRoot::new();
+    other.init("node1");
+    let key = fs::read(other.root.node("node1").key_file()).unwrap();
+    let error = restore(&other.root, &file, &sources, None, &mut |_| {}).unwrap_err();
+    assert!(error.message().contains("exists already"), "{error}");
+    assert_eq!(fs::read(other.root.node("node1").key_file()).unwrap(), key);
+    fs::remove_dir_all(other.root.node("node1").path()).unwrap();
+    let error = restore(&other.root, &file, &sources, None, &mut |_| {}).unwrap_err();
+    assert!(error.message().contains("knows another node as node1"), "{error}");
+    restore(&other.root, &file, &sources, Some("again".parse().unwrap()), &mut |_| {}).unwrap();
+}
+
+#[test]
+fn one_backup_of_a_node_is_made_at_a_time() {
+    let test = TestRoot::new();
+    test.init("node1");
+    let (first, second) = (test.folder.path().join("first"), test.folder.path().join("second"));
+    let home = test.root.node("node1");
+    let passphrase = Passphrase::new(WORDS.to_vec()).unwrap();
+    let mut copy = |to: &Path| {
+        // While the first one is being made.
+        let error = back_up(&test.root, "node1", &second).unwrap_err();
+        assert!(error.is_busy() && error.message().contains("another backup of node1"), "{error}");
+        offline::answer(&test.root, &home, None, Verb::Backup { to: to.to_owned() }).map(drop)
+    };
+    make(&test.root, &home, &first, &passphrase, Cost::LEAST, &mut copy, &mut |_| {}).unwrap();
+    assert!(first.exists() && !second.exists() && !home.path().join(".backup").exists());
+    back_up(&test.root, "node1", &second).unwrap();
 }
 
 #[test]

@@ -134,6 +134,12 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_in() {
     }
     let long = vec![b'x'; side_node::export::MAX_HEADER_LINE_BYTES + 1];
     assert!(imported(&test, "node2", &long).problem.unwrap().contains("longer than"));
+    // A line of a change may be longer than the header, and has a bound as well.
+    let change = |length: usize| [lines[0].as_bytes(), &vec![b'x'; length]].concat();
+    let report = imported(&test, "node2", &change(side_node::export::MAX_LINE_BYTES));
+    assert!(report.problem.unwrap().starts_with("line 2: it does not read"));
+    let report = imported(&test, "node2", &change(side_node::export::MAX_LINE_BYTES + 1));
+    assert!(report.problem.unwrap().starts_with("line 2: it is longer than"));
 
     // Changes whose causes the file does not have wait, and are not on disk.
     test.init("node3");
@@ -141,6 +147,12 @@ fn a_bad_line_is_named_and_what_stands_before_it_is_in() {
     let report = imported(&test, "node3", later.as_bytes());
     assert_eq!((report.new, report.aside, report.complete), (0, 1, false), "{report:?}");
     assert_eq!(status(&test, "node3").changes, 0);
+
+    // The same line twice is taken in once.
+    let twice = format!("{}{}{}{}", lines[0], lines[1], lines[1], lines[2]);
+    let report = imported(&test, "node3", twice.as_bytes());
+    assert_eq!((report.new, report.known, report.lines), (2, 1, 4), "{report:?}");
+    assert_eq!(status(&test, "node3").changes, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,14 @@
 //! What a member shows at a glance: the end of the graph, the last blocks, and a mark that moves when one of them does.
 
-use side_ledger::Admission;
+use bft_json_crdt::causality::ChangeIdx;
+use bft_json_crdt::replica::{Incoming, Limits};
+use side_ledger::group::Group;
+use side_ledger::{Admission, GroupSpec};
 
 use super::{Around, World, keypair};
-use crate::daemon::glance::{Glance, MAX_BLOCK_TRANSACTIONS, MAX_GLANCE_BLOCKS, MAX_GRAPH_CHANGES};
+use crate::daemon::glance::{
+    Glance, MAX_BLOCK_TRANSACTIONS, MAX_GLANCE_ACCOUNTS, MAX_GLANCE_BLOCKS, MAX_GLANCE_MEMBERS, MAX_GRAPH_CHANGES,
+};
 use crate::daemon::view::Stage;
 
 fn glance(world: &mut World, number: usize) -> Glance {
@@ -96,6 +101,35 @@ fn it_is_bounded_and_shows_the_end() {
         assert_eq!(block.transactions_total, block.block.changes);
         assert_sound(&after);
     }
+}
+
+#[test]
+fn many_members_and_accounts_do_not_make_it_long() {
+    let many = MAX_GLANCE_MEMBERS.max(MAX_GLANCE_ACCOUNTS) + 4;
+    let keypairs = (0..many as u64).map(|n| {
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&n.to_be_bytes());
+        bft_json_crdt::identity::Keypair::from_seed(&seed)
+    });
+    let spec: GroupSpec = World::new(1, Admission::Open).genesis.spec().clone();
+    let allocation = keypairs.clone().map(|keypair| (keypair.author(), 5)).collect();
+    let genesis = side_ledger::Genesis::new(GroupSpec { allocation, ..spec }).unwrap();
+    let mut world = World::of(genesis.clone(), 1);
+    let written: Vec<Incoming> = keypairs
+        .flat_map(|keypair| {
+            let mut group = Group::open(genesis.clone(), Some(keypair.author()), Limits::default());
+            group.note("hello", &keypair, 5).unwrap();
+            group.replica().log(ChangeIdx(0)).map(|(_, incoming)| incoming).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(world.member(0).import(written, 1).new, many as u64);
+    world.settle();
+    let shown = glance(&mut world, 0);
+    assert_eq!(shown.balances.accounts.len(), MAX_GLANCE_ACCOUNTS);
+    assert!(shown.accounts_total >= many as u64);
+    // This node itself beside them.
+    assert!((MAX_GLANCE_MEMBERS..=MAX_GLANCE_MEMBERS + 1).contains(&shown.peers.members.len()));
+    assert!(shown.status.members > MAX_GLANCE_MEMBERS as u64 + 1);
 }
 
 #[test]

@@ -189,6 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn bands_follow_the_blocks_in_their_order_and_what_is_not_sealed_comes_last() {
+        for mut graph in [samples::lively().graph, samples::wide(40, 256).graph] {
+            // Whatever order the changes are told in.
+            for turned in [false, true] {
+                if turned {
+                    let last = graph.changes.len() - 1;
+                    graph.changes.reverse();
+                    graph.changes.iter_mut().for_each(|change| {
+                        change.parents.iter_mut().for_each(|parent| *parent = last - *parent);
+                    });
+                }
+                let heights: Vec<Option<u64>> = Layout::of(&graph).bands.iter().map(|band| band.height).collect();
+                let mut wanted: Vec<Option<u64>> = graph.changes.iter().map(|change| change.height).collect();
+                wanted.sort_by_key(|height| height.unwrap_or(u64::MAX));
+                wanted.dedup();
+                assert_eq!(heights, wanted, "one band a block");
+            }
+        }
+    }
+
+    #[test]
     fn a_forked_chain_has_a_row_for_each_branch() {
         let graph = samples::lively().graph;
         let layout = Layout::of(&graph);
@@ -196,6 +217,20 @@ mod tests {
         assert_eq!(forked.len(), 2);
         assert_ne!(layout.points[forked[0]].y, layout.points[forked[1]].y);
         assert!(layout.rows[graph.changes[forked[0]].lane].height > layout.rows[0].height);
+    }
+
+    #[test]
+    fn more_branches_than_rows_share_the_last_one_and_hide_nothing() {
+        let mut graph = samples::lively().graph;
+        let forked = graph.changes.iter().position(|change| change.forked).unwrap();
+        for _ in 0..MAX_BRANCHES + 3 {
+            graph.changes.push(graph.changes[forked].clone());
+        }
+        let layout = Layout::of(&graph);
+        let mut points = layout.points.clone();
+        points.sort_by_key(|point| (point.x, point.y));
+        points.dedup();
+        assert_eq!(points.len(), graph.changes.len());
     }
 
     #[test]

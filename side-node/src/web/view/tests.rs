@@ -35,6 +35,48 @@ fn a_lively_group_is_shown_with_everything_that_matters() {
     assert_eq!(page.matches("class=\"dot fork\"").count(), 3, "two, and one in the legend");
 }
 
+/// The numbers of an attribute of all elements of a class, in their order.
+fn numbers(page: &str, class: &str, attribute: &str) -> Vec<u32> {
+    page.split(&format!("<{class} "))
+        .skip(1)
+        .map(|element| {
+            let element = element.split_once('>').unwrap().0;
+            let value = element.split_once(&format!("{attribute}=\"")).unwrap().1;
+            value.split_once('"').unwrap().0.parse().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn each_block_is_cut_behind_what_it_seals_and_tied_to_the_heads_it_names() {
+    let glance = samples::lively();
+    let graph = graph::graph(&glance.graph, "bakery").into_string();
+    let layout = super::layout::Layout::of(&glance.graph);
+    let sealed: Vec<_> = layout.bands.iter().filter(|band| band.height.is_some()).collect();
+    let cuts: Vec<u32> = numbers(&graph, "line class=\"cut\"", "x1").split_off(1);
+    assert_eq!(cuts.len(), sealed.len(), "the first one is the legend's");
+    for (band, cut) in sealed.iter().zip(&cuts) {
+        // Behind everything that the block seals, before everything that comes later.
+        assert!(
+            band.to < *cut && layout.bands.iter().filter(|next| next.from > band.from).all(|next| *cut < next.from)
+        );
+    }
+    // A knot on the block's line, at the height of each head that the block names.
+    let mut wanted = Vec::new();
+    for (band, cut) in sealed.iter().zip(&cuts) {
+        let named = glance.graph.cuts.iter().find(|named| Some(named.height) == band.height).unwrap();
+        wanted.extend(named.heads.iter().map(|head| (*cut, layout.points[*head].y)));
+    }
+    let knots = graph.split("<circle class=\"knot ").skip(1).map(|knot| {
+        let number = |name: &str| {
+            let value = knot.split_once(&format!("{name}=\"")).unwrap().1;
+            value.split_once('"').unwrap().0.parse::<u32>().unwrap()
+        };
+        (number("cx"), number("cy"))
+    });
+    assert_eq!(knots.collect::<Vec<_>>(), wanted);
+}
+
 #[test]
 fn a_new_node_is_told_what_to_do() {
     let page = whole(&samples::fresh());
