@@ -7,10 +7,11 @@ use commonware_cryptography::certificate::Signers;
 use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
 use commonware_cryptography::sha256::Digest;
 use side_ledger::BlockId;
-use side_ledger::block::Epoch;
+use side_ledger::block::{Block, Epoch, Height};
 use side_seal::bft::certificate::Certificate;
 use side_seal::bft::request::{Reply, Request, Ticket};
 use side_seal::bft::seat::Seat;
+use side_seal::{Hold, Message, SignedBlock, Warrant};
 
 use super::*;
 
@@ -179,4 +180,71 @@ fn a_restored_sealer_hears_also_from_those_who_have_no_block() {
     world.until("it knows that there is no block", |world| world.member(3).sealing);
     assert_eq!(world.nodes.iter().map(|node| node.endings.len()).sum::<usize>(), 0, "nobody is to blame");
     assert_eq!(world.member(3).seat(), None);
+}
+
+/// Whose votes of an epoch are lost takes no part in it, also after a restart.
+#[test]
+fn a_journal_that_the_database_does_not_know_keeps_the_sealer_out_of_the_epoch() {
+    let mut world = four(Sealing::Bft { interval_ms: INTERVAL_MS, term: 0 });
+    let tie = |world: &mut World, journal: &'static str| {
+        let node = &mut world.nodes[3];
+        node.member.as_mut().unwrap().tie_votes(&mut node.store, &Bytes::from(journal)).unwrap();
+        world.settle();
+        world.member(3).seat().is_some()
+    };
+    assert!(tie(&mut world, "one"), "a database that has never had one has never voted");
+    assert!(tie(&mut world, "one"));
+    assert!(!tie(&mut world, "another"));
+    world.stop(3);
+    world.start(3);
+    assert!(!tie(&mut world, "another") && world.member(3).sealing);
+}
+
+/// What a sealer says to simplex rests on what is on disk.
+#[test]
+fn simplex_is_answered_once_the_proposal_is_on_disk() {
+    let mut world = four(Sealing::Bft { interval_ms: INTERVAL_MS, term: 0 });
+    world.settle();
+    let (epoch, parent, mut now_ms) = (Epoch(0), BlockId::origin(world.genesis.id()), world.now_ms);
+    world.member(0).request(Request::Propose { ticket: Ticket(1), epoch, parent }, now_ms);
+    for _ in 0..100 {
+        now_ms += 100;
+        world.member(0).tick(now_ms);
+        assert_eq!(world.member(0).take_replies(), []);
+        let batch = world.member(0).take_staged();
+        assert_eq!(world.member(0).take_replies(), []);
+        world.nodes[0].store.commit(&batch).unwrap();
+        world.member(0).durable();
+        if let [Reply::Propose(Ticket(1), block)] = world.member(0).take_replies()[..] {
+            assert_ne!(block, parent);
+            return;
+        }
+    }
+    panic!("it never answers");
+}
+
+/// Who votes and seals in another group, too, is shown in this one what it has signed there.
+#[test]
+fn what_it_signed_in_another_group_keeps_no_restored_node_waiting() {
+    let mut world = four(Sealing::Leader { interval_ms: INTERVAL_MS });
+    world.mesh();
+    world.pass(2 * INTERVAL_MS);
+    let tip = world.member(0).group().chain().tip().expect("a block").block.clone();
+    let backup = world.nodes[3].store.clone();
+    set_back(&mut world, 3, backup);
+    let (link, _) = world.connect(3, 0);
+    let group = side_ledger::GroupId([9; 32]);
+    let far = Block { group, height: Height(900), epoch: Epoch(70), ..tip };
+    let hold = Hold::sign(group, far.rank(), BlockId([7; 32]), &keypair(3));
+    let block = SignedBlock::sign(far, &keypair(3), Warrant::default()).unwrap();
+    let now_ms = world.now_ms;
+    for message in [Message::Hold(hold), Message::Blocks(vec![block])] {
+        world.member(3).receive(link, Stream::Seal, &message.encode().into(), now_ms);
+    }
+    for other in 1..3 {
+        world.connect(3, other);
+    }
+    world.until("it has learnt its own tip", |world| world.member(3).knows_own_tip());
+    world.member(3).allow_writing();
+    world.until("it gives its word again", |world| world.member(3).sealing);
 }
