@@ -1,11 +1,8 @@
 //! What a follower is told where the chain is taken back and where changes are taken out.
 
-use bft_json_crdt::causality::ChangeIdx;
-use bft_json_crdt::replica::{Incoming, Limits};
 use side_ledger::Admission;
-use side_ledger::group::Group;
 
-use super::{Around, World, keypair};
+use super::{Around, World};
 use crate::daemon::exchange::{Cursor, Events};
 use crate::daemon::glance::Told;
 
@@ -89,24 +86,4 @@ fn where_numbers_are_new_a_follower_is_told_that_it_missed_some() {
     world.note(0, "three");
     let (events, _) = told(&mut world, 0, Some(cursor));
     assert!(matches!(&events[0], Told::Entry { line, .. } if line.body == "three"), "{events:?}");
-}
-
-#[test]
-fn what_a_stranger_wrote_is_not_imported_into_a_closed_group() {
-    let mut world = World::new(1, Admission::Closed);
-    let founder = keypair(0);
-    let mut elsewhere = Group::open(world.genesis.clone(), Some(founder.author()), Limits::default());
-    elsewhere.note("a member's", &founder, 5).unwrap();
-    let stranger = keypair(7);
-    let mut theirs = Group::open(world.genesis.clone(), Some(stranger.author()), Limits::default());
-    let written = theirs.note("a stranger's", &stranger, 5);
-    assert!(written.is_ok(), "{written:?}");
-    let of = |group: &Group| group.replica().log(ChangeIdx(0)).map(|(_, incoming)| incoming).collect::<Vec<Incoming>>();
-    let before = world.status(0).changes;
-    let batch = [of(&elsewhere), of(&theirs)].concat();
-    let imported = world.member(0).import(batch, 1);
-    assert_eq!((imported.new, imported.known, imported.aside), (1, 0, 0));
-    let (place, why) = imported.refused.unwrap();
-    assert!(place == 1 && why.contains("no member"), "{place}: {why}");
-    assert_eq!(world.status(0).changes, before + 1);
 }
