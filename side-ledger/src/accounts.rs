@@ -14,6 +14,27 @@ use crate::merkle::{self, Hash, Tree};
 /// What a leaf of the tree of accounts begins with.
 pub const ACCOUNT_LEAF: u64 = 1;
 
+/// How a key stands in a rotation, as far as the ledger has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Its owner proposes that this key takes its place.
+    Proposed(AuthorId),
+    /// This key has taken its place.
+    Rotated(AuthorId),
+    /// It has taken the place of this key.
+    Succeeds(AuthorId),
+}
+
+impl Rotation {
+    fn parts(&self) -> (u64, &AuthorId) {
+        match self {
+            Self::Proposed(key) => (1, key),
+            Self::Rotated(key) => (2, key),
+            Self::Succeeds(key) => (3, key),
+        }
+    }
+}
+
 /// What the ledger knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
@@ -25,12 +46,30 @@ pub struct Account {
     pub frozen: Option<Height>,
     /// Its last sealed change on the branch that counts.
     pub tip: Option<ChangeId>,
+    /// How it stands in a rotation. Always absent in groups without that rule.
+    pub rotation: Option<Rotation>,
 }
 
 impl Account {
+    /// The key that has taken this one's place.
+    pub fn successor(&self) -> Option<AuthorId> {
+        match self.rotation {
+            Some(Rotation::Rotated(new)) => Some(new),
+            _ => None,
+        }
+    }
+
+    /// The key whose place this one has taken, until it proposes a rotation itself.
+    pub fn predecessor(&self) -> Option<AuthorId> {
+        match self.rotation {
+            Some(Rotation::Succeeds(old)) => Some(old),
+            _ => None,
+        }
+    }
+
     /// The bytes of the leaf.
     pub fn encode(&self, key: &AuthorId) -> Vec<u8> {
-        let mut out = Vec::with_capacity(80);
+        let mut out = Vec::with_capacity(128);
         out.put_varint(ACCOUNT_LEAF);
         out.put(key.as_bytes());
         out.put_varint(self.balance);
@@ -39,6 +78,12 @@ impl Account {
         out.put_varint(u64::from(self.tip.is_some()));
         if let Some(tip) = &self.tip {
             out.put(&tip.0);
+        }
+        // Nothing where there is nothing: leaves of groups without the rule keep their bytes.
+        if let Some(rotation) = &self.rotation {
+            let (number, key) = rotation.parts();
+            out.put_varint(number);
+            out.put(key.as_bytes());
         }
         out
     }
@@ -63,8 +108,20 @@ impl Account {
             _ => return Err(DecodeError::Rule("a number exceeds 2^53 - 1")),
         };
         let tip = if flag(reader.varint()?)? { Some(ChangeId(reader.array()?)) } else { None };
+        let rotation = if reader.is_empty() { None } else { Some(read_rotation(&mut reader)?) };
         reader.finish()?;
-        Ok((key, Self { balance, member, frozen, tip }))
+        Ok((key, Self { balance, member, frozen, tip, rotation }))
+    }
+}
+
+fn read_rotation(reader: &mut Reader<'_>) -> Result<Rotation, DecodeError> {
+    let number = reader.varint()?;
+    let key = AuthorId::from_bytes(reader.array()?).map_err(|_| DecodeError::Rule("a key is not acceptable"))?;
+    match number {
+        1 => Ok(Rotation::Proposed(key)),
+        2 => Ok(Rotation::Rotated(key)),
+        3 => Ok(Rotation::Succeeds(key)),
+        _ => Err(DecodeError::Rule("an unknown state of a rotation")),
     }
 }
 

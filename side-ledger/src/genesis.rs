@@ -21,6 +21,8 @@ pub const GENESIS_DOMAIN: &str = "side/1/genesis";
 pub const GENESIS_VERSION: u64 = 1;
 /// The version of the genesis format of a group that goes on from another one. A build that does not know it refuses the group.
 pub const ORIGIN_VERSION: u64 = 2;
+/// The version of the genesis format of a group in which keys can be rotated, whether it goes on from another one or not.
+pub const RULES_VERSION: u64 = 3;
 /// Most founders: they are the first voters, and votes of more no longer fit a block.
 pub const MAX_FOUNDERS: usize = 256;
 /// Most keys with an allocation, so that a genesis stays a message, not a download.
@@ -158,6 +160,27 @@ pub struct Origin {
     pub state_root: [u8; 32],
 }
 
+/// Which rules with an effect a group has beyond those that every group has. A build that does not know a rule would come to another state, so it refuses the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rules {
+    /// Those that every group has.
+    #[default]
+    First,
+    /// A member can have a new key in the place of its old one.
+    Rotation,
+}
+
+impl Rules {
+    /// The rules of groups that are founded now.
+    pub const LATEST: Self = Self::Rotation;
+
+    /// Whether keys can be rotated.
+    pub fn rotates(self) -> bool {
+        self >= Self::Rotation
+    }
+}
+
 /// Why something is not a genesis.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GenesisError {
@@ -200,40 +223,49 @@ pub enum GenesisError {
 pub struct Genesis {
     spec: GroupSpec,
     origin: Option<Origin>,
+    rules: Rules,
     bytes: Vec<u8>,
     id: GroupId,
 }
 
 impl Genesis {
-    /// Checks `spec` (and sorts its founders).
+    /// Checks `spec` (and sorts its founders). The group has the first rules and begins with nothing before it.
     pub fn new(spec: GroupSpec) -> Result<Self, GenesisError> {
-        Self::with_origin(spec, None)
+        Self::founded(spec, None, Rules::First)
     }
 
-    /// The same for a group that goes on from another one, if it does.
-    pub fn with_origin(mut spec: GroupSpec, origin: Option<Origin>) -> Result<Self, GenesisError> {
+    /// The same for a group with these rules that goes on from another one, if it does.
+    pub fn founded(mut spec: GroupSpec, origin: Option<Origin>, rules: Rules) -> Result<Self, GenesisError> {
         spec.founders.sort_unstable();
         check(&spec)?;
         check_origin(origin.as_ref())?;
-        let bytes = encode(&spec, origin.as_ref());
+        let bytes = encode(&spec, origin.as_ref(), rules);
         debug_assert!(bytes.len() <= MAX_GENESIS_BYTES);
         let id = GroupId(hash(GENESIS_DOMAIN, &bytes));
-        Ok(Self { spec, origin, bytes, id })
+        Ok(Self { spec, origin, rules, bytes, id })
     }
 
     /// Reads bytes that hold a genesis and nothing else. There is one encoding; every other is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
         let mut reader = Reader::new(bytes);
         let version = reader.varint()?;
-        if version != GENESIS_VERSION && version != ORIGIN_VERSION {
+        if !(GENESIS_VERSION..=RULES_VERSION).contains(&version) {
             return Err(GenesisError::Version(version));
         }
         let spec = read(&mut reader)?;
-        let origin = (version == ORIGIN_VERSION).then(|| read_origin(&mut reader)).transpose()?;
+        let (has_origin, rules) = match version {
+            RULES_VERSION => match reader.varint()? {
+                0 => (false, Rules::Rotation),
+                1 => (true, Rules::Rotation),
+                _ => return Err(DecodeError::Rule("a flag is neither 0 nor 1").into()),
+            },
+            other => (other == ORIGIN_VERSION, Rules::First),
+        };
+        let origin = has_origin.then(|| read_origin(&mut reader)).transpose()?;
         reader.finish()?;
         check(&spec)?;
         check_origin(origin.as_ref())?;
-        Ok(Self { id: GroupId(hash(GENESIS_DOMAIN, bytes)), bytes: bytes.to_vec(), spec, origin })
+        Ok(Self { id: GroupId(hash(GENESIS_DOMAIN, bytes)), bytes: bytes.to_vec(), spec, origin, rules })
     }
 
     /// The one encoding.
@@ -259,6 +291,11 @@ impl Genesis {
     /// The group that this one goes on from, if there is one.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// Whether `key` is a founder's.
@@ -321,9 +358,13 @@ fn check_origin(origin: Option<&Origin>) -> Result<(), GenesisError> {
     }
 }
 
-fn encode(spec: &GroupSpec, origin: Option<&Origin>) -> Vec<u8> {
+fn encode(spec: &GroupSpec, origin: Option<&Origin>, rules: Rules) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + 32 * spec.founders.len() + 42 * spec.allocation.len());
-    out.put_varint(if origin.is_some() { ORIGIN_VERSION } else { GENESIS_VERSION });
+    out.put_varint(match (rules, origin) {
+        (Rules::First, None) => GENESIS_VERSION,
+        (Rules::First, Some(_)) => ORIGIN_VERSION,
+        (Rules::Rotation, _) => RULES_VERSION,
+    });
     out.put_blob(spec.name.as_str().as_bytes());
     out.put_varint(spec.created_ms);
     out.put(&spec.nonce);
@@ -353,6 +394,9 @@ fn encode(spec: &GroupSpec, origin: Option<&Origin>) -> Vec<u8> {
     }
     out.put_varint(spec.limits.note_bytes);
     out.put_varint(spec.limits.block_changes);
+    if rules == Rules::Rotation {
+        out.put_varint(u64::from(origin.is_some()));
+    }
     if let Some(origin) = origin {
         out.put(&origin.group.0);
         out.put_varint(origin.height.0);
@@ -435,6 +479,16 @@ mod tests {
         }
     }
 
+    fn small() -> GroupSpec {
+        GroupSpec {
+            founders: vec![key(1)],
+            allocation: [(key(1), 300)].into(),
+            admission: Admission::Open,
+            sealing: Sealing::Leader { interval_ms: 1000 },
+            ..spec()
+        }
+    }
+
     #[test]
     fn a_genesis_reads_back_as_itself() {
         for sealing in [Sealing::Leader { interval_ms: 1000 }, Sealing::Bft { interval_ms: 10, term: 7 }] {
@@ -447,14 +501,7 @@ mod tests {
 
     #[test]
     fn the_golden_genesis_keeps_its_bytes_and_id() {
-        let genesis = Genesis::new(GroupSpec {
-            founders: vec![key(1)],
-            allocation: [(key(1), 300)].into(),
-            admission: Admission::Open,
-            sealing: Sealing::Leader { interval_ms: 1000 },
-            ..spec()
-        })
-        .unwrap();
+        let genesis = Genesis::new(small()).unwrap();
         let expected = include_str!("../tests/golden/genesis.hex");
         let mut lines = expected.lines();
         assert_eq!(hex::encode(genesis.bytes()), lines.next().unwrap());
@@ -467,22 +514,12 @@ mod tests {
 
     #[test]
     fn a_group_that_goes_on_from_another_one_says_from_which_and_from_where() {
-        let golden = Genesis::with_origin(
-            GroupSpec {
-                founders: vec![key(1)],
-                allocation: [(key(1), 300)].into(),
-                admission: Admission::Open,
-                sealing: Sealing::Leader { interval_ms: 1000 },
-                ..spec()
-            },
-            Some(origin()),
-        )
-        .unwrap();
+        let golden = Genesis::founded(small(), Some(origin()), Rules::First).unwrap();
         let mut lines = include_str!("../tests/golden/genesis-origin.hex").lines();
         assert_eq!(hex::encode(golden.bytes()), lines.next().unwrap());
         assert_eq!(golden.id().to_string(), lines.next().unwrap());
 
-        let genesis = Genesis::with_origin(spec(), Some(origin())).unwrap();
+        let genesis = Genesis::founded(spec(), Some(origin()), Rules::First).unwrap();
         let read = Genesis::decode(genesis.bytes()).unwrap();
         assert_eq!((read.origin(), read.id()), (Some(&origin()), genesis.id()));
         let without = Genesis::new(spec()).unwrap();
@@ -494,11 +531,12 @@ mod tests {
             Origin { state_root: [4; 32], ..origin() },
         ];
         for other in others {
-            let other = Genesis::with_origin(spec(), Some(other)).unwrap();
+            let other = Genesis::founded(spec(), Some(other), Rules::First).unwrap();
             assert!(other.id() != genesis.id() && other.id() != without.id());
         }
         for height in [0, MAX_SAFE + 1] {
-            let wrong = Genesis::with_origin(spec(), Some(Origin { height: Height(height), ..origin() }));
+            let wrong = Origin { height: Height(height), ..origin() };
+            let wrong = Genesis::founded(spec(), Some(wrong), Rules::First);
             assert_eq!(wrong, Err(GenesisError::Range("the height that the group goes on from")));
         }
         for cut in 0..genesis.bytes().len() {
@@ -557,8 +595,8 @@ mod tests {
         longer.push(0);
         assert_eq!(Genesis::decode(&longer), Err(DecodeError::Trailing.into()));
         let mut newer = good.to_vec();
-        newer[0] = 3;
-        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(3)));
+        newer[0] = 4;
+        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(4)));
         // Founders in another order: swap the first two keys.
         let founders = 1 + 1 + 7 + 6 + 32 + 1;
         let mut swapped = good.to_vec();
@@ -568,15 +606,34 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_stand_in_the_genesis_and_those_without_keep_their_bytes() {
+        let mut lines = String::new();
+        for origin in [None, Some(origin())] {
+            let genesis = Genesis::founded(small(), origin, Rules::Rotation).unwrap();
+            assert!(genesis.bytes().len() <= MAX_GENESIS_BYTES);
+            lines += &format!("{}\n{}\n", hex::encode(genesis.bytes()), genesis.id());
+            let read = Genesis::decode(genesis.bytes()).unwrap();
+            assert_eq!((read.origin(), read.rules(), read.id()), (origin.as_ref(), Rules::Rotation, genesis.id()));
+            let before = Genesis::founded(small(), origin, Rules::First).unwrap();
+            assert_eq!(before.rules(), Rules::First);
+            assert_ne!(before.id(), genesis.id());
+            for cut in 0..genesis.bytes().len() {
+                assert!(Genesis::decode(&genesis.bytes()[..cut]).is_err(), "a prefix of {cut} bytes passed");
+            }
+        }
+        assert_eq!(lines, include_str!("../tests/golden/genesis-rules.hex"));
+    }
+
+    #[test]
     fn no_single_changed_byte_gives_the_same_id_or_a_panic() {
-        let genesis = Genesis::new(spec()).unwrap();
-        for at in 0..genesis.bytes().len() {
-            for flip in [1u8, 0x80, 0xff] {
+        let founded = |rules| Genesis::founded(spec(), Some(origin()), rules).unwrap();
+        for genesis in [Genesis::new(spec()).unwrap(), founded(Rules::First), founded(Rules::Rotation)] {
+            for (at, flip) in (0..genesis.bytes().len()).flat_map(|at| [1u8, 0x80, 0xff].map(|flip| (at, flip))) {
                 let mut bytes = genesis.bytes().to_vec();
                 bytes[at] ^= flip;
                 if let Ok(other) = Genesis::decode(&bytes) {
                     assert_ne!(other.id(), genesis.id());
-                    let again = Genesis::with_origin(other.spec().clone(), other.origin().copied()).unwrap();
+                    let again = Genesis::founded(other.spec().clone(), other.origin().copied(), other.rules()).unwrap();
                     assert_eq!(again.bytes(), bytes, "a second encoding passed");
                 }
             }

@@ -35,6 +35,8 @@ pub enum Subject {
     Member(AuthorId),
     /// A parameter.
     Parameter(Parameter),
+    /// Whether the key that this key's owner proposes takes its place.
+    Rotation(AuthorId),
 }
 
 /// Who decides about the sealers of a set, and how many of them it takes.
@@ -163,6 +165,10 @@ impl Governance {
                     out.put_varint(1);
                     out.put_varint(*parameter as u64);
                 }
+                Subject::Rotation(key) => {
+                    out.put_varint(2);
+                    out.put(key.as_bytes());
+                }
             }
             out.put_varint(*choice);
         }
@@ -194,6 +200,7 @@ impl Governance {
                     1 => Subject::Parameter(Parameter::BlockChanges),
                     _ => return Err(DecodeError::Rule("an unknown parameter")),
                 },
+                2 => Subject::Rotation(key(reader)?),
                 _ => return Err(DecodeError::Rule("an unknown subject of a vote")),
             };
             Ok(((voter, subject), reader.varint()?))
@@ -266,12 +273,7 @@ impl Governance {
             Role::None
         };
         let subject = Subject::Member(vote.key);
-        let needed = if self.voters.contains(&vote.key) {
-            // Nobody needs its own consent to leave.
-            two_thirds(self.voters.len()).min((self.voters.len() - 1).max(1))
-        } else {
-            two_thirds(self.voters.len())
-        };
+        let needed = self.needed_about(&vote.key);
         if self.ballot(author, vote.set, subject, role as u64, role == present, needed)? {
             if role == Role::Voter && self.next_count() >= MAX_VOTERS {
                 self.ballots.remove(&(author, subject));
@@ -284,6 +286,50 @@ impl Governance {
             }
         }
         Ok(())
+    }
+
+    /// A vote that the key which the owner of `old` proposes takes its place; tells whether it decides. Whether that can be is asked elsewhere.
+    pub(crate) fn approve(&mut self, author: AuthorId, set: SetNumber, old: AuthorId) -> Result<bool, Reason> {
+        let needed = self.needed_about(&old);
+        self.ballot(author, set, Subject::Rotation(old), 1, false, needed)
+    }
+
+    /// How many have approved this key's rotation, and how many it takes.
+    pub fn approvals(&self, old: &AuthorId) -> (usize, usize) {
+        let given = self.ballots.keys().filter(|(_, subject)| *subject == Subject::Rotation(*old)).count();
+        (given, self.needed_about(old))
+    }
+
+    /// What was approved of this key's rotation is void: its owner proposes another one.
+    pub(crate) fn forget_approvals(&mut self, old: &AuthorId) {
+        self.ballots.retain(|(_, subject), _| *subject != Subject::Rotation(*old));
+    }
+
+    /// Whether what this key is in the set can move to another key: not where nobody else votes, where it seals without a vote, or while the next close changes what it is.
+    pub fn may_move(&self, key: &AuthorId) -> Result<(), Reason> {
+        let votes = self.voters.contains(key);
+        let stays = if votes { self.voters.len() > 1 } else { !self.sealers.contains(key) };
+        if stays && !self.pending.contains_key(key) { Ok(()) } else { Err(Reason::Seat) }
+    }
+
+    /// Whether this key votes, seals, or is about to.
+    pub(crate) fn has_seat(&self, key: &AuthorId) -> bool {
+        self.voters.contains(key)
+            || self.pending.contains_key(key)
+            || self.sealers.contains(key)
+            || self.office.contains(key)
+    }
+
+    /// Another key has taken this one's place. Its votes are void, and so are votes about it; if it votes, it leaves with the next close and the other one comes with the
+    /// one after: the seat never counts twice, and each close changes one voter.
+    pub(crate) fn rotate(&mut self, old: AuthorId, new: AuthorId) {
+        self.ballots.retain(|(voter, subject), _| {
+            *voter != old && ![Subject::Member(old), Subject::Rotation(old)].contains(subject)
+        });
+        if self.voters.contains(&old) {
+            self.set_voter(old, false);
+            self.set_voter(new, true);
+        }
     }
 
     /// A vote on a parameter.
@@ -316,7 +362,7 @@ impl Governance {
     }
 
     /// The sealer ends the set with the block that is being executed.
-    pub(crate) fn close(&mut self, author: &AuthorId, set: SetNumber) -> Result<(), Reason> {
+    pub(crate) fn close(&mut self, author: &AuthorId, set: SetNumber, accounts: &Accounts) -> Result<(), Reason> {
         if set != self.set {
             return Err(Reason::OtherSet);
         }
@@ -326,7 +372,7 @@ impl Governance {
         if self.pending.is_empty() || self.closing {
             return Err(Reason::NothingPending);
         }
-        if self.next_change().is_none() {
+        if self.next_change(accounts).is_none() {
             return Err(Reason::VoterCount);
         }
         self.closing = true;
@@ -334,14 +380,15 @@ impl Governance {
     }
 
     /// The block is executed. If it closed the set, the next one begins.
-    pub(crate) fn end_block(&mut self) {
+    pub(crate) fn end_block(&mut self, accounts: &Accounts) {
         if !std::mem::take(&mut self.closing) {
             return;
         }
-        if let Some((key, voter)) = self.next_change() {
+        if let Some((key, voter)) = self.next_change(accounts) {
             self.pending.remove(&key);
             if voter {
                 self.voters.insert(key);
+                self.hand_over(key, accounts);
             } else {
                 self.voters.remove(&key);
             }
@@ -349,6 +396,24 @@ impl Governance {
         self.set.0 += 1;
         self.office.clone_from(&self.sealers);
         self.ballots.clear();
+    }
+
+    /// A key that comes in another one's place seals if that one did.
+    fn hand_over(&mut self, new: AuthorId, accounts: &Accounts) {
+        let Some(old) = accounts.get(&new).predecessor() else { return };
+        if !self.sealers.contains(&new)
+            && let Some(place) = self.sealers.iter().position(|sealer| *sealer == old)
+        {
+            self.sealers[place] = new;
+            self.sealers.sort_unstable();
+        }
+    }
+
+    /// How many votes about this key decide.
+    fn needed_about(&self, key: &AuthorId) -> usize {
+        let voters = self.voters.len();
+        // Nobody needs its own consent to leave.
+        if self.voters.contains(key) { two_thirds(voters).min((voters - 1).max(1)) } else { two_thirds(voters) }
     }
 
     /// Writes a ballot down and tells whether it decides.
@@ -381,12 +446,17 @@ impl Governance {
     }
 
     /// The change that the next close carries out: the first by key that leaves the set with a voter and not too many, those who leave before those who
-    /// come, so that a sealer that failed does not stay while others join.
-    fn next_change(&self) -> Option<(AuthorId, bool)> {
+    /// come, so that a sealer that failed does not stay while others join. Among either those of rotations go first: a key that counts for nothing any more does not become the last voter, and
+    /// nobody else takes the seat.
+    fn next_change(&self, accounts: &Accounts) -> Option<(AuthorId, bool)> {
         let count = self.voters.len();
         let fits = |voter: bool| if voter { count < MAX_VOTERS } else { count > 1 };
-        let pending = |come: bool| self.pending.iter().filter(move |(_, voter)| **voter == come);
-        pending(false).chain(pending(true)).map(|(key, voter)| (*key, *voter)).find(|(_, voter)| fits(*voter))
+        let moves = |key: &AuthorId, voter: bool| {
+            let account = accounts.get(key);
+            if voter { account.predecessor().is_some() } else { account.successor().is_some() }
+        };
+        let pending = self.pending.iter().map(|(key, voter)| (*key, *voter)).filter(|(_, voter)| fits(*voter));
+        pending.min_by_key(|(key, voter)| (*voter, !moves(key, *voter), *key))
     }
 
     fn next_count(&self) -> usize {
@@ -468,7 +538,11 @@ mod tests {
         let mut governance = Governance::new(&spec);
         governance.voters = (1..5).map(key).collect();
         governance.pending = [(key(9), true), (key(2), false)].into();
-        for (subject, choice) in [(Subject::Member(key(9)), 2), (Subject::Parameter(Parameter::BlockChanges), 77)] {
+        for (subject, choice) in [
+            (Subject::Member(key(9)), 2),
+            (Subject::Parameter(Parameter::BlockChanges), 77),
+            (Subject::Rotation(key(4)), 1),
+        ] {
             governance.ballots.insert((key(3), subject), choice);
         }
         let bytes = governance.encode();

@@ -179,7 +179,7 @@ impl Group {
     pub fn open(genesis: Genesis, writer: Option<AuthorId>, limits: bft_json_crdt::replica::Limits) -> Self {
         let mut replica = Replica::new(genesis.id().document(), limits);
         replica.set_writer(writer);
-        let ledger = Ledger::new(&genesis.spec().limits);
+        let ledger = Ledger::new(&genesis.spec().limits, genesis.rules());
         let chain = Chain::new(&genesis);
         Self { admitter: Admitter::new(genesis.clone()), genesis, replica, ledger, chain }
     }
@@ -294,20 +294,23 @@ impl Group {
     pub fn seal(&mut self, now_ms: u64, switch: Option<&Switch>) -> Result<Block, Fault> {
         let plan = self.chain.plan(&self.replica);
         let block = self.chain.seal(&self.replica, &self.ledger, plan, now_ms, switch)?;
-        self.admit_members();
+        self.after_block();
         Ok(block)
     }
 
     /// Extends the chain by a block if that is good. See [`Chain::accept`].
     pub fn accept(&mut self, block: &Block, switch: Option<&Switch>) -> Result<BlockId, Fault> {
         let id = self.chain.accept(&self.replica, &self.ledger, block, switch)?;
-        self.admit_members();
+        self.after_block();
         Ok(id)
     }
 
     /// Takes the last block back. See [`Chain::undo`].
     pub fn undo(&mut self) -> Result<Option<Sealed>, Settled> {
-        self.chain.undo(&self.replica)
+        let rotated = self.chain.rotated_by_tip();
+        let undone = self.chain.undo(&self.replica)?;
+        rotated.iter().for_each(|(old, _)| self.ledger.rotate_back(old));
+        Ok(undone)
     }
 
     /// Forgets how to undo the blocks up to this height.
@@ -401,8 +404,11 @@ impl Group {
         (&mut self.chain, &self.replica)
     }
 
-    /// Whoever the last block made a member is admitted from now on, also if the block is undone: it is asked for nothing that it did not have.
-    fn admit_members(&mut self) {
+    /// Whoever the last block made a member is admitted from now on, also if the block is undone: it is asked for nothing that it did not have. Names follow rotated keys.
+    fn after_block(&mut self) {
+        for (old, new) in self.chain.rotated_by_tip() {
+            self.ledger.rotate(old, new);
+        }
         if self.genesis.spec().admission == Admission::Closed {
             self.chain.new_members().into_iter().for_each(|key| self.admitter.admit(key));
         }
@@ -420,7 +426,7 @@ impl Group {
         if outcome.rebuilt {
             // Numbers handed out before are void, and entries may be gone.
             (merged.rebuilt, merged.applied, merged.entries) = (true, Vec::new(), Vec::new());
-            self.ledger = Ledger::new(&self.genesis.spec().limits);
+            self.ledger = Ledger::new(&self.genesis.spec().limits, self.genesis.rules());
             for proof in self.replica.proofs() {
                 self.ledger.flag_equivocator(proof.author());
             }
@@ -428,6 +434,11 @@ impl Group {
                 self.absorb_one(ChangeIdx(number));
             }
             merged.unsealed.extend(self.chain.rebuild(&self.genesis, &self.replica, &self.ledger));
+            for (old, account) in self.chain.accounts().iter() {
+                if let Some(new) = account.successor() {
+                    self.ledger.rotate(*old, new);
+                }
+            }
         } else {
             for index in &outcome.applied {
                 let entries = self.absorb_one(*index);

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::block::{Epoch, SetNumber};
-use crate::genesis::Limits;
+use crate::chain::MAX_HOPS;
+use crate::genesis::{Limits, Rules};
 use crate::names::Name;
 use crate::transaction::{Known, MAX_TRANSACTIONS, SealersVote, TRANSACTIONS_KEY, Transaction, TransactionError};
 
@@ -172,6 +173,7 @@ pub(crate) enum Action<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     note_bytes: u64,
+    rules: Rules,
     entries: BTreeMap<Position, Stored>,
     authors: Vec<AuthorId>,
     numbers: HashMap<AuthorId, AuthorNo>,
@@ -188,12 +190,30 @@ pub struct Ledger {
     swaps: BTreeSet<Position>,
     /// Who has asked to become a voter.
     askers: HashSet<AuthorNo>,
+    /// Each author's last proposal of a new key in the one order.
+    proposals: BTreeMap<AuthorId, (Position, AuthorId)>,
+    /// Which keys have taken which ones' places, and the other way round: a member goes on under its name.
+    successors: HashMap<AuthorId, AuthorId>,
+    predecessors: HashMap<AuthorId, AuthorId>,
 }
 
 impl Ledger {
-    /// An empty history under the limits of the group's genesis.
-    pub fn new(limits: &Limits) -> Self {
-        Self { note_bytes: limits.note_bytes, ..Self::default() }
+    /// An empty history under the limits and the rules of the group's genesis.
+    pub fn new(limits: &Limits, rules: Rules) -> Self {
+        Self { note_bytes: limits.note_bytes, rules, ..Self::default() }
+    }
+
+    /// Says that a key has taken another one's place, by the chain: names follow. A name that the old one has claimed is the new one's, and what one of them is called both are.
+    pub(crate) fn rotate(&mut self, old: AuthorId, new: AuthorId) {
+        self.successors.insert(old, new);
+        self.predecessors.insert(new, old);
+    }
+
+    /// Says that the old key is in its place again: the block that took it from there was taken back.
+    pub(crate) fn rotate_back(&mut self, old: &AuthorId) {
+        if let Some(new) = self.successors.remove(old) {
+            self.predecessors.remove(&new);
+        }
     }
 
     /// Takes in an applied change with its derived lamport number and its decoded operations; returns the places of the new entries. Taking in
@@ -236,6 +256,12 @@ impl Ledger {
                             if let Known::VoterAsk(_) = &**known {
                                 self.askers.insert(author);
                             }
+                            if let Known::KeyRotate(rotate) = &**known {
+                                let last = self.proposals.entry(header.author).or_insert((position, rotate.new));
+                                if last.0 < position {
+                                    *last = (position, rotate.new);
+                                }
+                            }
                         }
                         Content::Note(_) | Content::Malformed(_) => {}
                     }
@@ -254,7 +280,7 @@ impl Ledger {
     /// Starts over from the changes that are applied now. Needed where a replica dropped changes that were absorbed.
     pub fn rebuild<'a>(&mut self, changes: impl IntoIterator<Item = (u64, &'a Change, Ops)>) {
         let equivocators = std::mem::take(&mut self.equivocators);
-        *self = Self { note_bytes: self.note_bytes, equivocators, ..Self::default() };
+        *self = Self { note_bytes: self.note_bytes, rules: self.rules, equivocators, ..Self::default() };
         for (lamport, change, ops) in changes {
             self.absorb(lamport, change, &ops);
         }
@@ -324,6 +350,16 @@ impl Ledger {
         self.numbers.get(author).is_some_and(|number| self.askers.contains(number))
     }
 
+    /// Who has proposed a new key for itself: author, place and new key of its last proposal, sealed or not.
+    pub fn proposals(&self) -> impl Iterator<Item = (&AuthorId, &Position, &AuthorId)> {
+        self.proposals.iter().map(|(author, (position, new))| (author, position, new))
+    }
+
+    /// The place and the new key of an author's last proposal.
+    pub fn proposal(&self, author: &AuthorId) -> Option<&(Position, AuthorId)> {
+        self.proposals.get(author)
+    }
+
     /// What stands in the history of an absorbed change: the places and the kinds, in order. Costs no copy of what is said.
     pub fn kinds_in(&self, lamport: u64, id: ChangeId) -> impl DoubleEndedIterator<Item = (Position, &str)> {
         let at = |offset| Position { lamport, id, offset };
@@ -372,12 +408,19 @@ impl Ledger {
         entries
     }
 
-    /// What `author` is called: its last claim in the one order, with a part of its key behind `~` (which no name contains) if another key claimed
-    /// that name first.
+    /// What `author` is called: its last claim in the one order, with a part of its key behind `~` (which no name contains) if another member claimed
+    /// that name first. A key that has claimed none is called like the one whose place it has taken.
     pub fn name_of(&self, author: &AuthorId) -> Option<String> {
-        let number = self.numbers.get(author)?;
-        let (_, name) = self.called.get(number)?;
-        if self.owner(name) == Some(*author) {
+        let (mut at, mut claim) = (author, None);
+        for _ in 0..=MAX_HOPS {
+            claim = self.numbers.get(at).and_then(|number| self.called.get(number));
+            match self.predecessors.get(at) {
+                Some(before) if claim.is_none() => at = before,
+                _ => break,
+            }
+        }
+        let (_, name) = claim?;
+        if self.owner(name) == Some(self.latest_key(author)) {
             Some(name.to_string())
         } else {
             Some(format!("{name}~{}", &author.to_string()[..SUFFIX_DIGITS]))
@@ -387,16 +430,29 @@ impl Ledger {
     /// Whoever claimed `name` first in the one order. Good for display; where it matters who is meant, take [`Ledger::resolve`].
     pub fn owner(&self, name: &Name) -> Option<AuthorId> {
         let (_, number) = self.claims.get(name)?.first_key_value()?;
-        Some(self.authors[*number as usize])
+        Some(self.latest_key(&self.authors[*number as usize]))
     }
 
-    /// All keys that claimed `name`, first claim first.
+    /// The key that a member goes on under: itself, or the last one that has taken its place, over at most [`MAX_HOPS`] rotations.
+    pub fn latest_key(&self, key: &AuthorId) -> AuthorId {
+        let mut at = *key;
+        for _ in 0..MAX_HOPS {
+            match self.successors.get(&at) {
+                Some(next) => at = *next,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// The keys of all members that claimed `name`, first claim first.
     pub fn claimants(&self, name: &Name) -> Vec<AuthorId> {
         let mut keys = Vec::new();
         let mut seen = HashSet::new();
         for number in self.claims.get(name).into_iter().flat_map(BTreeMap::values) {
-            if seen.insert(*number) {
-                keys.push(self.authors[*number as usize]);
+            let key = self.latest_key(&self.authors[*number as usize]);
+            if seen.insert(key) {
+                keys.push(key);
             }
         }
         keys
@@ -455,9 +511,10 @@ impl Ledger {
         let Some(value) = element else {
             return Content::Malformed(Box::new((Value::Null, TransactionError::Container)));
         };
-        match Transaction::from_value(value)
-            .and_then(|transaction| transaction.known_with(self.note_bytes, Some(&self.payees)))
-        {
+        match Transaction::from_value(value).and_then(|transaction| match self.rules {
+            Rules::First if transaction.is_about_keys() => Ok(Known::Unknown(transaction)),
+            _ => transaction.known_with(self.note_bytes, Some(&self.payees)),
+        }) {
             Ok(Known::Note(text)) => Content::Note(text.into()),
             Ok(Known::Name(name)) => Content::Name(name),
             Ok(other) => Content::Other(Box::new(other)),
@@ -506,7 +563,7 @@ impl Ledger {
 /// What a change says, without regard to its place in the history: its transactions other than notes, names and malformed ones, by offset.
 pub fn said_in(change: &Change) -> Vec<(u32, Known)> {
     let Ok(ops) = Ops::decode(change.header().version, change.ops()) else { return Vec::new() };
-    let mut ledger = Ledger::new(&Limits::default());
+    let mut ledger = Ledger::new(&Limits::default(), Rules::First);
     ledger.absorb(0, change, &ops);
     let known = |(position, stored): (Position, Stored)| match stored.content {
         Content::Other(known) => Some((position.offset, *known)),

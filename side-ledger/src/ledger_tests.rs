@@ -48,7 +48,7 @@ fn claim(name: &str) -> Value {
 }
 
 fn ledger() -> Ledger {
-    Ledger::new(&Limits { note_bytes: 100, ..Limits::default() })
+    Ledger::new(&Limits { note_bytes: 100, ..Limits::default() }, Rules::First)
 }
 
 fn author(seed: u8) -> AuthorId {

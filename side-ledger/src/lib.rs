@@ -36,7 +36,7 @@ pub mod transaction;
 
 pub use block::{Block, BlockId};
 pub use chain::Chain;
-pub use genesis::{Admission, Genesis, GroupId, GroupSpec, Limits, Sealing};
+pub use genesis::{Admission, Genesis, GroupId, GroupSpec, Limits, Rules, Sealing};
 pub use group::{Admitter, Group, GroupError};
 pub use invitation::Invitation;
 pub use ledger::{Entry, Ledger, Position};

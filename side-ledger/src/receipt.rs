@@ -73,6 +73,16 @@ reasons! {
     NotOpen = 13, "the group is closed: its voters decide";
     /// The set would have too many voters, or none.
     VoterCount = 14, "the set would have too many voters, or none";
+    /// The author has another key in the place of this one; or what it speaks of has.
+    Rotated = 15, "another key has taken this key's place";
+    /// The new key does not say that it wants to take the old one's place.
+    Proof = 16, "the new key has not agreed";
+    /// The new key is somebody already: two members would become one.
+    KeyInUse = 17, "the new key is in use already";
+    /// Its seat cannot move: it is the only voter, it seals without voting, or the next close of the set changes what it is.
+    Seat = 18, "its seat cannot move now: it is the only voter, seals without a vote, or is about to come or leave";
+    /// Its owner has not proposed that.
+    NotProposed = 19, "the key's owner has not proposed that";
 }
 
 /// Where a transaction stands.

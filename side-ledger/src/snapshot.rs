@@ -20,7 +20,7 @@ const PIECE_LEVEL: usize = 8;
 /// Most pieces: sixteen million accounts, whose manifest is 2 MiB and fits a message.
 pub const MAX_PIECES: usize = 1 << 16;
 /// Most bytes of an account's leaf.
-pub const MAX_ACCOUNT_BYTES: usize = 1 + 32 + 10 + 1 + 8 + 1 + 32;
+pub const MAX_ACCOUNT_BYTES: usize = 1 + 32 + 10 + 1 + 8 + 1 + 32 + 1 + 32;
 /// Most bytes of a piece.
 pub const MAX_PIECE_BYTES: usize = 2 + PIECE * (1 + MAX_ACCOUNT_BYTES);
 

@@ -191,7 +191,7 @@ impl ChangeLine {
 
 fn said(change: &Change, genesis: &Genesis) -> Vec<Said> {
     let Ok(ops) = Ops::decode(change.header().version, change.ops()) else { return Vec::new() };
-    let mut ledger = Ledger::new(&genesis.spec().limits);
+    let mut ledger = Ledger::new(&genesis.spec().limits, genesis.rules());
     ledger.absorb(0, change, &ops);
     ledger.after(None).map(|entry| Said { kind: entry.kind, version: entry.version, body: entry.body }).collect()
 }

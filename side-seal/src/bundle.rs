@@ -284,7 +284,7 @@ impl Bundle {
             && verify(&change.author(), CHANGE_SIGNATURE_DOMAIN, &change.id().0, &change.signature());
         let ops = Ops::decode(change.header().version, change.ops()).ok().filter(|_| good);
         let ops = ops.ok_or(BundleError::Change)?;
-        let mut ledger = Ledger::new(&self.genesis.spec().limits);
+        let mut ledger = Ledger::new(&self.genesis.spec().limits, self.genesis.rules());
         ledger.absorb(receipt.lamport, change, &ops);
         Ok(ledger
             .after(None)

@@ -271,6 +271,17 @@ impl Engine {
         }
     }
 
+    /// The key that a node goes on under which signs with `key`: the one that has taken its place, once that has all of it in a block that is final, or held by more
+    /// than two thirds of the voters. Such a block stays, so nobody needs the old key any more.
+    pub fn successor(&self, group: &Group, key: &AuthorId) -> Option<AuthorId> {
+        let chain = group.chain();
+        let stands = match self {
+            Self::Leader(leader) => leader.is_held(group, chain.height()),
+            Self::Bft(bft) => bft.final_height(group) >= chain.height(),
+        };
+        chain.replaced(key).filter(|_| stands)
+    }
+
     /// The number of the present epoch.
     pub fn epoch(&self, group: &Group) -> Epoch {
         self.office(group).epoch

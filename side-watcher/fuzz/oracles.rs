@@ -17,7 +17,7 @@ pub(crate) fn genesis(data: &[u8]) -> bool {
     let Ok(genesis) = Genesis::decode(data) else { return false };
     assert!(data.len() <= MAX_GENESIS_BYTES);
     assert_eq!(genesis.bytes(), data);
-    let again = Genesis::with_origin(genesis.spec().clone(), genesis.origin().copied());
+    let again = Genesis::founded(genesis.spec().clone(), genesis.origin().copied(), genesis.rules());
     let again = again.expect("the parts of a genesis make a genesis");
     assert_eq!(again.bytes(), data);
     assert_eq!(again.id(), genesis.id());

@@ -49,7 +49,7 @@ impl Chain {
             leaves.push(leaf);
         }
         if !Arc::ptr_eq(&before, &self.governance) {
-            Arc::make_mut(&mut self.governance).end_block();
+            Arc::make_mut(&mut self.governance).end_block(&self.accounts);
         }
         let electorate = Arc::clone(&self.electorate);
         if self.governance.set != before.set {
@@ -81,6 +81,10 @@ impl Chain {
         }
         let id = replica.id(index);
         self.accounts.update(&author, |account| account.tip = Some(id));
+        if account.successor().is_some() {
+            // Until the next key seals, the one before has to end the sets.
+            return if self.governance.sealers.contains(&author) { Ok(author) } else { Err(Reason::Rotated) };
+        }
         if self.closed_group && !account.member {
             return Err(Reason::NotMember);
         }
@@ -88,6 +92,10 @@ impl Chain {
     }
 
     fn act(&mut self, author: AuthorId, action: Action<'_>) -> Result<(), Reason> {
+        let ends_set = matches!(action, Action::Known(Known::SetClose(_)));
+        if !ends_set && self.is_rotated(&author) {
+            return Err(Reason::Rotated);
+        }
         let known = match action {
             Action::Commuting => return Ok(()),
             Action::Malformed => return Err(Reason::Malformed),
@@ -97,6 +105,10 @@ impl Chain {
             Known::Transfer(transfer) => self.transfer(author, transfer),
             // It counts unsealed; the receipt only tells whether it was one.
             Known::SealersVote(vote) => self.governance.may_vote(&author, vote.set),
+            Known::MemberVote(vote) if self.is_rotated(&vote.key) => {
+                self.governance.may_vote(&author, vote.set)?;
+                Err(Reason::Rotated)
+            }
             Known::MemberVote(vote) => {
                 Arc::make_mut(&mut self.governance).vote_member(author, vote, &mut self.accounts)
             }
@@ -107,7 +119,9 @@ impl Chain {
                 }
                 Arc::make_mut(&mut self.governance).ask(author)
             }
-            Known::SetClose(close) => Arc::make_mut(&mut self.governance).close(&author, close.set),
+            Known::SetClose(close) => Arc::make_mut(&mut self.governance).close(&author, close.set, &self.accounts),
+            Known::KeyRotate(rotate) => self.propose(author, rotate),
+            Known::KeyApprove(approve) => self.approve(author, approve),
             // Kinds without an effect on the ledger, and kinds that this build does not know: what they say is for whoever reads them.
             Known::Note(_) | Known::Name(_) | Known::Unknown(_) => Ok(()),
             // The coins are on other chains; what two members say of them changes nothing here.
@@ -116,6 +130,7 @@ impl Chain {
     }
 
     fn transfer(&mut self, author: AuthorId, transfer: &Transfer) -> Result<(), Reason> {
+        let to = self.heir(&transfer.to)?;
         self.accounts.update(&author, |account| match account.balance.checked_sub(transfer.amount) {
             Some(rest) => {
                 account.balance = rest;
@@ -124,7 +139,7 @@ impl Chain {
             None => Err(Reason::Balance),
         })?;
         // All balances together fit 64 bits, by the genesis, and what is added was taken away before.
-        self.accounts.update(&transfer.to, |account| account.balance = account.balance.saturating_add(transfer.amount));
+        self.accounts.update(&to, |account| account.balance = account.balance.saturating_add(transfer.amount));
         Ok(())
     }
 

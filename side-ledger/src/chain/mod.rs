@@ -14,6 +14,7 @@
 
 mod execute;
 mod plan;
+mod rotate;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +30,10 @@ use bft_json_crdt::replica::Replica;
 use thiserror::Error;
 
 pub use self::plan::Plan;
+pub use self::rotate::MAX_HOPS;
 use crate::accounts::{Account, Accounts, Journal};
 use crate::block::{Block, BlockError, BlockId, Epoch, Height, Rank, Recovery};
-use crate::genesis::{Admission, Genesis, GroupId};
+use crate::genesis::{Admission, Genesis, GroupId, Rules};
 use crate::governance::{Electorate, Governance};
 use crate::ledger::{Ledger, Position};
 use crate::merkle::{self, Hash, Tree};
@@ -199,6 +201,7 @@ struct Place {
 pub struct Chain {
     group: GroupId,
     closed_group: bool,
+    rules: Rules,
     supply: u64,
     blocks: Vec<Sealed>,
     accounts: Accounts,
@@ -232,6 +235,7 @@ impl Chain {
         Self {
             group: genesis.id(),
             closed_group,
+            rules: genesis.rules(),
             supply: spec.allocation.values().sum(),
             blocks: Vec::new(),
             electorate: Arc::new(governance.electorate()),
@@ -526,6 +530,7 @@ impl Chain {
         if let Some(tip) = self.blocks.last().map(|sealed| sealed.block.state_root) {
             assert_eq!(tip, self.state_root(), "the state is not the last block's");
         }
+        self.check_rotations();
     }
 
     fn check_link(&self, block: &Block, switch: Option<&Switch>) -> Result<(), Fault> {

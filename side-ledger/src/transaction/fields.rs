@@ -108,7 +108,12 @@ impl<'a> Fields<'a> {
 
     /// 32 bytes in lower-case hexadecimal digits.
     pub fn bytes32(&self, field: &'static str) -> Result<[u8; 32], TransactionError> {
-        bytes32(self.text(field)?).ok_or_else(|| self.fault(field, "is not 64 lower-case hexadecimal digits"))
+        bytes(self.text(field)?).ok_or_else(|| self.fault(field, "is not 64 lower-case hexadecimal digits"))
+    }
+
+    /// 64 bytes in lower-case hexadecimal digits.
+    pub fn bytes64(&self, field: &'static str) -> Result<[u8; 64], TransactionError> {
+        bytes(self.text(field)?).ok_or_else(|| self.fault(field, "is not 128 lower-case hexadecimal digits"))
     }
 
     /// A member's key.
@@ -129,7 +134,7 @@ impl<'a> Fields<'a> {
         let mut keys: Vec<AuthorId> = Vec::with_capacity(elements.len());
         for element in elements {
             let Value::String(text) = element else { return Err(self.fault(field, "is not a list of keys")) };
-            let key = bytes32(text).and_then(|bytes| AuthorId::from_bytes(bytes).ok());
+            let key = bytes(text).and_then(|bytes| AuthorId::from_bytes(bytes).ok());
             let key = key.ok_or_else(|| self.fault(field, "has something that is not an acceptable key"))?;
             if keys.last().is_some_and(|last| *last >= key) {
                 return Err(self.fault(field, "does not strictly ascend"));
@@ -146,8 +151,8 @@ impl<'a> Fields<'a> {
 }
 
 /// Upper-case digits would be a second form of the same body.
-fn bytes32(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     ::hex::decode_to_slice(text, &mut bytes).ok()?;
     (!text.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(bytes)
 }

@@ -6,6 +6,7 @@
 //! A further kind is a type with [`fields::Body`] in a file of its own, and a line in [`Known`].
 
 pub mod fields;
+pub mod key;
 pub mod swap;
 pub mod transfer;
 pub mod vote;
@@ -18,6 +19,7 @@ use bft_json_crdt::value::Value;
 use thiserror::Error;
 
 use self::fields::{Body, Fields};
+pub use self::key::{KeyApprove, KeyRotate};
 pub use self::swap::{SwapAccept, SwapCancel, SwapFunded, SwapOffer};
 pub use self::transfer::Transfer;
 pub use self::vote::{HeldBlock, MemberVote, ParameterVote, SealersVote, SetClose, VoterAsk};
@@ -166,6 +168,10 @@ known! {
     VoterAsk(VoterAsk),
     /// The sealer ends the set of voters.
     SetClose(SetClose),
+    /// The author wants a new key in the place of its own.
+    KeyRotate(KeyRotate),
+    /// A voter agrees to such a rotation.
+    KeyApprove(KeyApprove),
     /// The author offers a swap of coins to a member.
     SwapOffer(SwapOffer),
     /// The author accepts an offer.
@@ -184,6 +190,12 @@ impl Known {
 }
 
 impl Transaction {
+    /// Whether its kind counts only in groups with the rule that keys can be rotated. Elsewhere it is read as a kind that nobody knows, whatever its body is, as
+    /// builds that do not know it read it.
+    pub(crate) fn is_about_keys(&self) -> bool {
+        [KeyRotate::KIND, KeyApprove::KIND].contains(&self.kind.as_str())
+    }
+
     /// A note. `limit` is the group's [`crate::genesis::Limits::note_bytes`].
     pub fn note(text: &str, limit: u64) -> Result<Self, TransactionError> {
         check_note(text, limit)?;
@@ -347,6 +359,8 @@ mod tests {
             ParameterVote { set, parameter: Parameter::BlockChanges, value: 17 }.into(),
             VoterAsk { block: BlockId([9; 32]) }.into(),
             SetClose { set }.into(),
+            KeyRotate::sign(crate::genesis::GroupId([1; 32]), &key(5), &Keypair::from_seed(&[6; 32])).into(),
+            KeyApprove { set, old: key(5), new: key(6) }.into(),
         ]
     }
 

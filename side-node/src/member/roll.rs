@@ -19,7 +19,7 @@ impl Member {
         let open = genesis.spec().admission == Admission::Open;
         let accounts: BTreeMap<&AuthorId, _> = chain.accounts().iter().map(|(key, account)| (key, account)).collect();
         let voted_on = governance.ballots.keys().filter_map(|(_, subject)| match subject {
-            Subject::Member(key) => Some(*key),
+            Subject::Member(key) | Subject::Rotation(key) => Some(*key),
             Subject::Parameter(_) => None,
         });
         let mut keys: BTreeSet<AuthorId> = replica.authors().collect();

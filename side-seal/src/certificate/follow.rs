@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bft_json_crdt::identity::AuthorId;
 use bytes::Bytes;
 use side_ledger::block::{Block, BlockId, Epoch, Height, Rank, Recovery};
-use side_ledger::genesis::{Genesis, GroupId, MIN_BFT_FOUNDERS, Sealing};
+use side_ledger::genesis::{Genesis, GroupId, MIN_BFT_FOUNDERS, Rules, Sealing};
 use side_ledger::governance::{Electorate, Governance, two_thirds};
 use side_ledger::invitation::Checkpoint;
 use side_ledger::transaction::HeldBlock;
@@ -21,6 +21,7 @@ use crate::warrant::{Warrant, WarrantFault, votes_in};
 pub struct Follower {
     group: GroupId,
     bft: bool,
+    rules: Rules,
     electorate: Electorate,
     recovery: Recovery,
     epoch: Epoch,
@@ -35,8 +36,8 @@ impl Follower {
     pub fn genesis(genesis: &Genesis) -> Self {
         let Governance { epoch, sealers, .. } = Governance::new(genesis.spec());
         let electorate = Governance::new(genesis.spec()).electorate();
-        let bft = is_bft(genesis);
-        Self { group: genesis.id(), bft, electorate, recovery: Recovery(0), epoch, sealers, height: Height(0) }
+        let (group, bft, rules) = (genesis.id(), is_bft(genesis), genesis.rules());
+        Self { group, bft, rules, electorate, recovery: Recovery(0), epoch, sealers, height: Height(0) }
     }
 
     /// Begins with a block that is trusted, and the state after it.
@@ -51,8 +52,8 @@ impl Follower {
             return Err(CertificateFault::LastOfSet);
         }
         let (epoch, sealers) = if ends_set { after_set(governance) } else { (rank.epoch, governance.sealers.clone()) };
-        let (group, electorate) = (genesis.id(), governance.electorate());
-        Ok(Self { group, bft, electorate, recovery: rank.recovery, epoch, sealers, height: rank.height })
+        let (group, rules, electorate) = (genesis.id(), genesis.rules(), governance.electorate());
+        Ok(Self { group, bft, rules, electorate, recovery: rank.recovery, epoch, sealers, height: rank.height })
     }
 
     /// The height of the last block that it was shown.
@@ -183,6 +184,7 @@ impl Follower {
                 let warrant = Warrant { votes: Vec::new(), holds: holds.clone() };
                 warrant.check_holds(self.group, &self.electorate, block.rank(), last.id())?;
                 self.height = block.height;
+                self.sealers.clone_from(&opening.governance.sealers);
             }
             Authority::Epoch(first) => {
                 let first_block = first.block();
@@ -253,16 +255,25 @@ impl Follower {
     fn next_set(&self, governance: &Governance) -> Result<Electorate, CertificateFault> {
         let before: BTreeSet<AuthorId> = self.electorate.voters.iter().copied().collect();
         let one = before.symmetric_difference(&governance.voters).count() <= 1;
+        let came = governance.voters.iter().find(|key| !before.contains(*key));
+        let same_sealers = governance.sealers == self.sealers
+            || self.rules.rotates() && came.is_some_and(|new| is_handed_over(&self.sealers, &governance.sealers, new));
         let follows = governance.set.0 == self.electorate.set.0 + 1
             && governance.epoch == self.epoch
-            && governance.sealers == self.sealers
-            && governance.office == self.sealers;
+            && same_sealers
+            && governance.office == governance.sealers;
         if one && follows && !governance.voters.is_empty() {
             Ok(governance.electorate())
         } else {
             Err(CertificateFault::NextSet)
         }
     }
+}
+
+/// Whether of those who seal one gave its place to this key, and nothing else changed.
+fn is_handed_over(before: &[AuthorId], after: &[AuthorId], new: &AuthorId) -> bool {
+    let stay = before.iter().filter(|key| after.contains(key)).count();
+    before.len() == after.len() && stay + 1 == before.len() && after.contains(new) && !before.contains(new)
 }
 
 fn is_bft(genesis: &Genesis) -> bool {

@@ -14,6 +14,7 @@ fn plan(seed: u64, evil: Evil) -> Plan {
         evil,
         trouble_ms: 8_000,
         writing_ms: 8_500,
+        rotates: false,
     }
 }
 
@@ -37,10 +38,14 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 
 /// Plays the seeds and gives what happened in all of them together.
 fn play_seeds(evil: Evil) -> World {
+    play_plans(|seed| plan(seed, evil))
+}
+
+fn play_plans(plan: impl Fn(u64) -> Plan) -> World {
     let first = number("SIDE_SEED", 0);
     let mut last: Option<World> = None;
     for seed in first..first + number("SIDE_SEEDS", 4) {
-        let mut world = play(plan(seed, evil));
+        let mut world = play(plan(seed));
         assert!(world.height().0 > 3, "seed {seed}: {:?}", world.height());
         assert!(world.crashes > 0, "seed {seed}: the trouble was real");
         world.joined += world.sets();
@@ -50,6 +55,8 @@ fn play_seeds(evil: Evil) -> World {
             world.doubles += last.doubles;
             world.returned += last.returned;
             world.refused += last.refused;
+            world.rotated += last.rotated;
+            world.rotated_sealers += last.rotated_sealers;
         }
         last = Some(world);
     }
@@ -83,6 +90,20 @@ fn with_a_sealer_that_lies_about_the_state_the_honest_agree_and_nothing_held_is_
 #[test]
 fn with_a_sealer_that_stalls_the_honest_agree_and_nothing_held_is_lost() {
     assert!(play_seeds(Evil::Stalls).switches > 0);
+}
+
+#[test]
+fn with_keys_that_are_rotated_the_honest_agree_and_nothing_held_is_lost() {
+    let world = play_plans(|seed| Plan { rotates: true, writing_ms: 14_000, ..plan(seed, Evil::Honest) });
+    assert_eq!((world.doubles, world.refused), (0, 0));
+    assert!(world.rotated > 4 && world.rotated_sealers > 0, "{} {}", world.rotated, world.rotated_sealers);
+    assert!(world.returned > 0, "no block was taken back meanwhile");
+}
+
+#[test]
+fn with_rotated_keys_and_a_sealer_that_equivocates_the_honest_agree_and_nothing_held_is_lost() {
+    let world = play_plans(|seed| Plan { rotates: true, writing_ms: 14_000, ..plan(seed, Evil::Equivocates) });
+    assert!(world.rotated > 0 && world.doubles > 0 && world.returned > 0, "{}", world.rotated);
 }
 
 #[test]

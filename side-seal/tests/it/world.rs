@@ -8,11 +8,12 @@ use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::hash::Hasher;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::Incoming;
+use side_ledger::accounts::Rotation;
 use side_ledger::block::{Block, BlockId, Height, Rank};
-use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Sealing};
+use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Rules, Sealing};
 use side_ledger::group::Group;
 use side_ledger::names::Name;
-use side_ledger::transaction::{SetClose, Transaction, Transfer, VoterAsk};
+use side_ledger::transaction::{KeyApprove, KeyRotate, SetClose, Transaction, Transfer, VoterAsk};
 
 use side_seal::{Effect, Engine, Event, Leader, Message, Record, SignedBlock};
 
@@ -67,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) trouble_ms: u64,
     /// Until when people write.
     pub(crate) writing_ms: u64,
+    /// Whether people rotate their keys.
+    pub(crate) rotates: bool,
 }
 
 const TICK_MS: u64 = 50;
@@ -83,6 +86,8 @@ struct Disk {
 
 pub(crate) struct Node {
     keypair: Keypair,
+    /// The key that is to take the place of that one.
+    next: Option<Keypair>,
     disk: Disk,
     /// Nothing while the machine is down.
     pub(crate) live: Option<(Group, Leader)>,
@@ -130,6 +135,9 @@ pub(crate) struct World {
     pub(crate) refused: usize,
     /// How many sets of voters have ended, in all runs together.
     pub(crate) joined: u64,
+    /// How many keys have been rotated, and of how many that sealed.
+    pub(crate) rotated: usize,
+    pub(crate) rotated_sealers: usize,
 }
 
 fn keypair(number: usize) -> Keypair {
@@ -143,7 +151,7 @@ impl World {
         founders.sort_by_key(Keypair::author);
         let askers = (plan.voters..plan.voters + plan.askers).map(keypair);
         let keypairs: Vec<Keypair> = founders.iter().cloned().chain(askers).collect();
-        let genesis = Genesis::new(GroupSpec {
+        let spec = GroupSpec {
             name: Name::new("sim").unwrap(),
             created_ms: 0,
             nonce: [7; 32],
@@ -152,8 +160,9 @@ impl World {
             allocation: founders.iter().map(|keypair| (keypair.author(), 1_000)).collect(),
             sealing: Sealing::Leader { interval_ms: INTERVAL_MS },
             limits: Limits { note_bytes: 100, block_changes: 20 },
-        })
-        .unwrap();
+        };
+        let rules = if plan.rotates { Rules::Rotation } else { Rules::First };
+        let genesis = Genesis::founded(spec, None, rules).unwrap();
         let mut world = Self {
             plan,
             rng: Rng::new(plan.seed),
@@ -173,9 +182,12 @@ impl World {
             crashes: 0,
             refused: 0,
             joined: 0,
+            rotated: 0,
+            rotated_sealers: 0,
         };
         for (number, keypair) in keypairs.into_iter().enumerate() {
-            world.nodes.push(Node { keypair, disk: Disk::default(), live: None, moved_ms: 0, height: 0 });
+            let disk = Disk::default();
+            world.nodes.push(Node { keypair, next: None, disk, live: None, moved_ms: 0, height: 0 });
             world.start(number);
             for due in [Due::Tick(number), Due::Gossip(number), Due::Write(number)] {
                 let after = world.rng.below(200);
@@ -398,6 +410,44 @@ impl World {
             self.write(number, SetClose { set });
         }
         self.people(number);
+        self.change_keys(number);
+    }
+
+    /// Whoever's new key has all that the old one had goes on with it.
+    fn change_keys(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let (Some((group, leader)), Some(next)) = (&node.live, &node.next) else { return };
+        let chain = group.chain();
+        let (me, new) = (node.keypair.author(), next.author());
+        if chain.replaced(&me) == Some(new) && leader.is_held(group, chain.height()) {
+            self.rotated += 1;
+            self.rotated_sealers += usize::from(chain.governance().sealers.contains(&new));
+            node.keypair = next.clone();
+            node.next = None;
+            self.start(number);
+        }
+    }
+
+    /// Somebody rotates its key, or agrees to somebody else's doing so.
+    fn rotate(&mut self, number: usize) {
+        let Some((group, _)) = self.nodes[number].live.as_ref() else { return };
+        let (chain, me) = (group.chain(), self.nodes[number].keypair.author());
+        let set = chain.governance().set;
+        let open = chain.accounts().iter().find_map(|(old, account)| match account.rotation {
+            Some(Rotation::Proposed(new)) if *old != me => Some(KeyApprove { set, old: *old, new }),
+            _ => None,
+        });
+        let id = group.id();
+        if let Some(approve) = open {
+            self.write(number, approve);
+        } else if self.nodes[number].next.is_none() && !self.is_evil(number) && self.rng.chance(15) {
+            let mut seed = [number as u8; 32];
+            seed[..8].copy_from_slice(&self.order.to_be_bytes());
+            let next = Keypair::from_seed(&seed);
+            let rotate = KeyRotate::sign(id, &me, &next);
+            self.nodes[number].next = Some(next);
+            self.write(number, rotate);
+        }
     }
 
     /// Whoever sees nothing move votes. Mostly they agree on whom.
@@ -443,6 +493,9 @@ impl World {
         }
         let after = 50 + self.rng.below(700);
         self.after(after, Due::Write(number));
+        if self.plan.rotates && self.rng.chance(50) {
+            self.rotate(number);
+        }
         let to = self.rng.below(self.nodes.len() as u64) as usize;
         let amount = 1 + self.rng.below(300);
         let Some((group, _)) = self.nodes[number].live.as_ref() else { return };

@@ -10,6 +10,7 @@ use commonware_cryptography::certificate::Signers;
 use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
 use commonware_cryptography::sha256::Digest;
 use side_ledger::block::BlockId;
+use side_ledger::genesis::{Genesis, Rules};
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::transaction::Transaction;
@@ -47,6 +48,13 @@ impl Member {
         let group = Group::open(genesis(0).0, Some(key(number)), Default::default());
         let bft = Bft::new(Some(keypair(number)));
         Self { number, group, bft, kept: Vec::new(), now_ms: 1_000_000, tickets: 0 }
+    }
+
+    /// A member of the same group with the rule that keys can be rotated.
+    pub(super) fn rotating(number: usize) -> Self {
+        let genesis = Genesis::founded(genesis(0).0.spec().clone(), None, Rules::Rotation).unwrap();
+        let group = Group::open(genesis, Some(key(number)), Default::default());
+        Self { group, ..Self::new(number) }
     }
 
     pub(super) fn founders() -> [Self; 4] {

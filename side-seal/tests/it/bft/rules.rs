@@ -12,7 +12,7 @@ use side_ledger::block::{Block, BlockId, Epoch, Height, SetNumber};
 use side_ledger::chain::Fault;
 use side_ledger::receipt::Status;
 use side_ledger::transaction::vote::{MemberVote, Role};
-use side_ledger::transaction::{SealersVote, SetClose, VoterAsk};
+use side_ledger::transaction::{KeyApprove, KeyRotate, SealersVote, SetClose, VoterAsk};
 use side_seal::bft::certificate::Certificate;
 use side_seal::bft::evidence::{Evidence, Offence};
 use side_seal::bft::proposal::Proposal;
@@ -23,7 +23,7 @@ use side_seal::bft::{
     ASK_AFTER_MS, CLOSE_STEP_MS, IDLE_MS, MAX_AHEAD_MS, MAX_PROPOSALS, MAX_UNFINAL, PATIENCE_MS, RENEWAL_MS, START_MS,
 };
 use side_seal::effect::{Guilt, Refusal, VoteError};
-use side_seal::{Effect, Event, Message, Record};
+use side_seal::{Bft, Effect, Engine, Event, Message, Record};
 
 use super::members::{Member, agree, agree_on, certificate, idle, judged, key, keypair, proposed, share, told};
 use super::world::INTERVAL_MS;
@@ -473,6 +473,54 @@ fn too_few_voters_leave_the_sealers_as_they_are() {
     let seat = members[0].seat();
     assert_eq!(members[0].group.chain().governance().voters.len(), 3);
     assert_eq!((seat.epoch, seat.sealers.len()), (Epoch(1), 4));
+}
+
+#[test]
+fn a_sealers_seat_moves_to_its_new_key_with_two_ends_of_epochs() {
+    let mut members: Vec<Member> = (0..4).map(Member::rotating).collect();
+    let rotate = KeyRotate::sign(members[0].group.id(), &key(3), &keypair(10));
+    members[3].write(rotate);
+    agree_on(&mut members);
+    for voter in 0..3 {
+        members[voter].write(KeyApprove { set: SetNumber(0), old: key(3), new: key(10) });
+    }
+    agree_on(&mut members);
+    let engine = Engine::Bft(Box::new(Bft::new(None)));
+    assert_eq!(members[0].group.chain().account(&key(3)).successor(), Some(key(10)));
+    // Within the epoch everybody seals who did.
+    let sealers = |members: &[Member]| {
+        let seat = members[0].seat();
+        (seat.epoch.0, seat.set.0, seat.sealers)
+    };
+    let sorted = |numbers: [usize; 4]| {
+        let mut keys = numbers.map(key).to_vec();
+        keys.sort_unstable();
+        keys
+    };
+    assert_eq!(sealers(&members), (0, 0, sorted([0, 1, 2, 3])));
+    members[0].write(SetClose { set: SetNumber(0) });
+    agree_on(&mut members);
+    // Three voters are too few to seal alone, so who sealed goes on.
+    assert_eq!(members[0].group.chain().governance().voters.len(), 3);
+    assert_eq!(sealers(&members), (1, 1, sorted([0, 1, 2, 3])));
+    assert_eq!(engine.successor(&members[3].group, &key(3)), None);
+    members[0].write(SetClose { set: SetNumber(1) });
+    agree_on(&mut members);
+    assert_eq!(sealers(&members), (2, 2, sorted([0, 1, 2, 10])));
+    let old = members.pop().unwrap();
+    assert_eq!(old.bft.seat(&old.group), None);
+    // The node goes on under its new key, with what it has on disk, and takes part.
+    let mut new = Member::rotating(10);
+    new.group.load(old.log()).unwrap();
+    let records = old.kept.iter().map(|record| Record::decode(&record.encode()).unwrap());
+    new.bft.restore(&mut new.group, records);
+    new.now_ms = old.now_ms;
+    assert_eq!(new.bft.seat(&new.group), Some(members[0].seat()));
+    members.push(new);
+    agree(&mut members);
+    assert_eq!(members[3].height(), 5);
+    let Member { mut group, bft, .. } = members.remove(0);
+    assert!(crate::bundle::all_is_proven(&mut group, &Engine::Bft(Box::new(bft))) > 0);
 }
 
 #[test]

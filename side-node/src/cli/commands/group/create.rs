@@ -6,7 +6,7 @@ use bft_json_crdt::identity::AuthorId;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use side_ledger::genesis::GenesisError;
-use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Sealing};
+use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Rules, Sealing};
 
 use super::origin::{self, Taken};
 use super::{act, key};
@@ -226,7 +226,7 @@ fn genesis(
         sealing,
         limits: Limits::default(),
     };
-    Genesis::with_origin(spec, taken.map(|taken| taken.origin)).map_err(|error| {
+    Genesis::founded(spec, taken.map(|taken| taken.origin), Rules::First).map_err(|error| {
         let refused = CommandError::user(format!("this group cannot be founded: {error}"));
         match error {
             GenesisError::TooFewForBft(_) => {
