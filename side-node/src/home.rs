@@ -10,6 +10,9 @@
 //!     invited.json      secrets that were given to newcomers, hashed (see daemon::invited)
 //!     keys/node.key     the secret seed, with a passphrase or without 0700/0600
 //!     keys/bitcoin.seed the Bitcoin wallet's words, likewise           0600
+//!     keys/next.key     the key that is to take the place of node.key, while it is rotated (see rotation)
+//!     keys/rotation.json how far that is
+//!     keys/retired/     keys that were rotated, by their public keys
 //!     btc/NETWORK/      the wallet and the swaps on a network (see btc::wallet)
 //!     side.sqlite       changes, blocks, indexes
 //!     .backup/          copies of databases while a backup is made
@@ -149,6 +152,21 @@ impl NodeHome {
     /// The secret key's file.
     pub fn key_file(&self) -> PathBuf {
         self.keys_folder().join("node.key")
+    }
+
+    /// The file of the secret key that is to take the place of the present one.
+    pub fn next_key_file(&self) -> PathBuf {
+        self.keys_folder().join("next.key")
+    }
+
+    /// How far a rotation of the key is.
+    pub fn rotation_file(&self) -> PathBuf {
+        self.keys_folder().join("rotation.json")
+    }
+
+    /// The folder of keys that were rotated.
+    pub fn retired_folder(&self) -> PathBuf {
+        self.keys_folder().join("retired")
     }
 
     /// How people call the secret key.

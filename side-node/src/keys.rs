@@ -13,11 +13,15 @@ use crate::secrets::locked::{Kind, Locked};
 
 /// Draws a fresh key from the system's random source and writes it to the node's folder, locked if `lock` is given.
 pub fn create(home: &NodeHome, lock: Option<&(Kdf, Key)>) -> Result<Keypair, CommandError> {
+    create_at(&home.key_file(), lock)
+}
+
+/// The same in another file.
+pub(crate) fn create_at(path: &Path, lock: Option<&(Kdf, Key)>) -> Result<Keypair, CommandError> {
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(seed.as_mut())
         .map_err(|e| CommandError::bug(format!("the system's random source does not answer: {e}")))?;
     let keypair = Keypair::from_seed(&seed);
-    let path = home.key_file();
     if let Some(folder) = path.parent() {
         create_private_dir_all(folder)
             .map_err(|e| CommandError::io(format!("cannot create {}", folder.display()), &e))?;
@@ -30,7 +34,7 @@ pub fn create(home: &NodeHome, lock: Option<&(Kdf, Key)>) -> Result<Keypair, Com
             Zeroizing::new(Locked::lock(Kind::NodeKey, public, digits.as_bytes(), *kdf, key)?.to_text())
         }
     };
-    create_secret_file(&path, text.as_bytes()).map_err(|e| match e.kind() {
+    create_secret_file(path, text.as_bytes()).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => CommandError::user(format!("{} exists already", path.display()))
             .hint("a key is never overwritten; choose another name, or move the old folder away yourself"),
         _ => CommandError::io(format!("cannot write the key {}", path.display()), &e),
@@ -40,17 +44,21 @@ pub fn create(home: &NodeHome, lock: Option<&(Kdf, Key)>) -> Result<Keypair, Com
 
 /// Reads the key, with the passphrase if it has one. Files that others could read are refused.
 pub fn load(home: &NodeHome) -> Result<Keypair, CommandError> {
-    let path = home.key_file();
-    let text = read_secret(&path)?;
+    load_at(home, &home.key_file())
+}
+
+/// The same from another file of the node's.
+pub(crate) fn load_at(home: &NodeHome, path: &Path) -> Result<Keypair, CommandError> {
+    let text = read_secret(path)?;
     if !Locked::is(text.as_bytes()) {
-        return parse(&text, &path);
+        return parse(&text, path);
     }
-    let locked = keyring::parse(&text, Kind::NodeKey, &path)?;
-    let secret = home.keyring().open(&locked, &path, &home.key_called())?;
-    let keypair = std::str::from_utf8(&secret).map_err(|_| damaged(&path)).and_then(|text| parse(text, &path))?;
+    let locked = keyring::parse(&text, Kind::NodeKey, path)?;
+    let secret = home.keyring().open(&locked, path, &home.key_called())?;
+    let keypair = std::str::from_utf8(&secret).map_err(|_| damaged(path)).and_then(|text| parse(text, path))?;
     match locked.public() {
         Some(public) if public == *keypair.author().as_bytes() => Ok(keypair),
-        _ => Err(damaged(&path)),
+        _ => Err(damaged(path)),
     }
 }
 

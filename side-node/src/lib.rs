@@ -37,6 +37,7 @@ pub mod net;
 pub mod output;
 pub mod qr;
 pub mod registry;
+pub mod rotation;
 pub mod sealer;
 pub mod secrets;
 pub mod terminal;

@@ -11,8 +11,8 @@ use side_ledger::Entry;
 
 use crate::daemon::groups::GroupBrief;
 use crate::daemon::view::{
-    Accepted, Balances, BlockLine, Blocks, Document, History, Line, LinkStatus, Peers, RelayStatus, Stage, Standing,
-    Status, Who,
+    Accepted, Balances, BlockLine, Blocks, Document, History, Line, LinkStatus, Peers, RelayStatus, RotationLine,
+    RotationStage, Stage, Standing, Status, Who,
 };
 use crate::error::CommandError;
 use crate::net::p2p::TurnedAway;
@@ -127,6 +127,14 @@ pub fn body(entry: &Entry, known: Option<&str>) -> String {
         (1, "vote.member") => format!("* votes for {} to be: {}", about(entry.body.get("key")), word("role")),
         (1, "vote.parameter") => format!("* votes for {} = {}", word("name"), word("value")),
         (1, "voter.ask") => "* asks to become a voter".to_owned(),
+        (1, "key.rotate") => {
+            let new = entry.body.get("new").and_then(|key| key.as_str()).unwrap_or("?");
+            format!("* wants the key {} in the place of its own", short(new))
+        }
+        (1, "key.approve") => {
+            let new = entry.body.get("new").and_then(|key| key.as_str()).unwrap_or("?");
+            format!("* approves the key {} for {}", short(new), about(entry.body.get("old")))
+        }
         (1, "set.close") => format!("* ends set {} of the voters", word("set")),
         (_, kind) => format!("* {}: {}", printable(kind), printable(&entry.body.to_string())),
     }
@@ -165,7 +173,10 @@ pub fn standing(standing: &Standing) -> String {
 
 /// That a block covers an own transaction, in one line; nothing where nobody waits for it: a note counts as soon as it is written.
 pub fn standing_line(line: &Line) -> Option<String> {
-    let waits = line.kind == "transfer" || line.kind.starts_with("vote") || line.standing.status == Stage::Rejected;
+    let waits = line.kind == "transfer"
+        || line.kind.starts_with("vote")
+        || line.kind.starts_with("key.")
+        || line.standing.status == Stage::Rejected;
     waits.then(|| format!("{}  [{}]: {}", said(line), short(&line.id.to_string()), standing(&line.standing)))
 }
 
@@ -174,6 +185,22 @@ pub fn block_line(block: &BlockLine) -> String {
     let changes = if block.changes == 1 { "1 change".to_owned() } else { format!("{} changes", block.changes) };
     let by = block.sealer.as_ref().map_or_else(String::new, |sealer| format!(", sealed by {}", who(sealer)));
     format!("block {} ({}): {changes}{by}", block.height, short(&block.block))
+}
+
+/// How far a rotation is, for people.
+pub fn rotation_line(rotation: &RotationLine, node: &str) -> String {
+    let (who, new) = (who(&rotation.who), short(&rotation.new));
+    match rotation.stage {
+        RotationStage::Written => format!("{new} for {who}: proposed, not in a block yet"),
+        RotationStage::Proposed => {
+            let given = format!("{new} for {who}: {} of {} approvals", rotation.approvals, rotation.needed);
+            match rotation.own {
+                true => format!("{given}; the others: side-node vote NODE key {who} {new}"),
+                false => format!("{given}; if its owner tells you these digits: side-node vote {node} key {who} {new}"),
+            }
+        }
+        RotationStage::Moving => format!("{new} for {who}: decided; its seat moves as the set of voters ends"),
+    }
 }
 
 /// What a key is called, or its beginning.
@@ -280,6 +307,9 @@ pub fn status(status: &Status) -> String {
     for pending in &status.pending_voters {
         let verb = if pending.joins { "joins" } else { "leaves" };
         line("voters", format!("{} {verb} when the set ends", who(&pending.who)));
+    }
+    for rotation in &status.rotations {
+        line("new key", rotation_line(rotation, &status.node));
     }
     if status.admission == "open" && status.peers.iter().any(|link| link.connected && !is_local(&link.address)) {
         line(

@@ -176,6 +176,13 @@ pub enum Ballot {
         /// Whether it comes or stays, rather than goes.
         joins: bool,
     },
+    /// That the key which this node proposes takes the place of its present one.
+    Key {
+        /// Which node.
+        node: String,
+        /// The new key, or its first digits: eight at least.
+        new: String,
+    },
     /// That the least time between blocks is this.
     Interval {
         /// In milliseconds.

@@ -29,6 +29,10 @@ pub const MAX_SMALL_BYTES: u64 = 8 << 20;
 pub enum Item {
     /// The node's key, locked or not.
     NodeKey,
+    /// The key that is to take the place of that one, while it is rotated.
+    NextKey,
+    /// How far the rotation is.
+    Rotation,
     /// The words of its Bitcoin wallet, locked or not.
     Seed,
     /// Its configuration.
@@ -50,6 +54,8 @@ impl Item {
     pub fn name(&self) -> String {
         match self {
             Self::NodeKey => "keys/node.key".to_owned(),
+            Self::NextKey => "keys/next.key".to_owned(),
+            Self::Rotation => "keys/rotation.json".to_owned(),
             Self::Seed => "keys/bitcoin.seed".to_owned(),
             Self::Config => "config.toml".to_owned(),
             Self::Groups => "groups.json".to_owned(),
@@ -62,8 +68,9 @@ impl Item {
 
     /// The item of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        let fixed = [Self::NodeKey, Self::Seed, Self::Config, Self::Groups, Self::Store, Self::Swaps];
-        if let Some(item) = fixed.into_iter().find(|item| item.name() == name) {
+        let keys = [Self::NodeKey, Self::NextKey, Self::Rotation, Self::Seed];
+        let mut fixed = keys.into_iter().chain([Self::Config, Self::Groups, Self::Store, Self::Swaps]);
+        if let Some(item) = fixed.find(|item| item.name() == name) {
             return Some(item);
         }
         let item = match name.strip_prefix("peers/") {

@@ -43,6 +43,8 @@ pub(super) fn secret(item: &Item, bytes: &[u8], list: &List) -> Result<bool, Com
                 return Err(bad("it is the key of another node"));
             }
         }
+        Item::NextKey if locked => drop(keyring::parse(text, Kind::NodeKey, path)?),
+        Item::NextKey => drop(keys::parse(text, path)?),
         Item::Seed if locked => drop(keyring::parse(text, Kind::BitcoinSeed, path)?),
         Item::Seed => {
             Seed::parse(text, path).map_err(|error| bad(&error.to_string()))?;

@@ -73,7 +73,12 @@ pub fn make(
     told: &mut dyn FnMut(Step<'_>),
 ) -> Result<Made, CommandError> {
     let work = Work::begin(home)?;
+    let before = keys::public(home)?;
     let gathered = gather(home, &work, copy, told)?;
+    if keys::public(home)? != before {
+        return Err(CommandError::user("the node went on under its new key while its files were copied")
+            .hint("make the backup again"));
+    }
     let name: Name =
         home.name().parse().map_err(|e| CommandError::user(format!("{:?} is no name of a node: {e}", home.name())))?;
     let key = keys::public(home)?.to_string();
@@ -183,7 +188,13 @@ fn gather(
     told: &mut dyn FnMut(Step<'_>),
 ) -> Result<Vec<(Item, Source)>, CommandError> {
     let mut gathered = vec![(Item::NodeKey, small(&home.key_file())?)];
-    for (item, path) in [(Item::Seed, home.seed_file()), (Item::Config, home.config_file())] {
+    let others = [
+        (Item::NextKey, home.next_key_file()),
+        (Item::Rotation, home.rotation_file()),
+        (Item::Seed, home.seed_file()),
+        (Item::Config, home.config_file()),
+    ];
+    for (item, path) in others {
         if path.exists() {
             gathered.push((item, small(&path)?));
         }

@@ -185,7 +185,7 @@ impl Backup {
                 create_private_dir_all(folder)
                     .map_err(|e| CommandError::io(format!("cannot create {}", folder.display()), &e))?;
             }
-            if matches!(item, Item::NodeKey | Item::Seed) {
+            if matches!(item, Item::NodeKey | Item::NextKey | Item::Seed) {
                 let bytes = self.opener.bytes(length).map_err(|e| bad(&self.file, e))?;
                 locked |= inspect::secret(&item, &bytes, &self.list)?;
                 if restoring {

@@ -10,7 +10,7 @@ a line          write it as a note (a line that begins with / is written as //�
 /history [N]    the last N entries (20 unless you say otherwise), /history all for everything
 /send NODE N    give N units of the group to a node; it counts once a block has it
 /balance        who owns what
-/vote …         leader NODE | voter NODE in|out | member NODE in|out | interval MS | block-changes N | ask
+/vote …         leader NODE | voter NODE in|out | member NODE in|out | key NODE NEW | interval MS | block-changes N | ask
 /blocks [N]     the last N blocks (10 unless you say otherwise)
 /peers          who has written to the group
 /group …        list | use NAME (what this console is about) | members
@@ -122,7 +122,8 @@ fn number(word: &str, example: &str) -> Result<u64, CommandError> {
 
 /// Reads what somebody votes for: on the command line as in the console.
 pub(crate) fn ballot(words: &[&str]) -> Result<Ballot, CommandError> {
-    const EXAMPLES: &str = "leader NODE, voter NODE in|out, member NODE in|out, interval MS, block-changes N, or ask";
+    const EXAMPLES: &str =
+        "leader NODE, voter NODE in|out, member NODE in|out, key NODE NEW, interval MS, block-changes N, or ask";
     let joins = |word: &str| match word {
         "in" => Ok(true),
         "out" => Ok(false),
@@ -132,6 +133,7 @@ pub(crate) fn ballot(words: &[&str]) -> Result<Ballot, CommandError> {
         ["leader", node] => Ok(Ballot::Leader { node: node.to_owned() }),
         ["voter", node, choice] => Ok(Ballot::Voter { node: node.to_owned(), joins: joins(choice)? }),
         ["member", node, choice] => Ok(Ballot::Member { node: node.to_owned(), joins: joins(choice)? }),
+        ["key", node, new] => Ok(Ballot::Key { node: node.to_owned(), new: new.to_owned() }),
         ["interval", ms] => Ok(Ballot::Interval { ms: number(ms, "interval 500")? }),
         ["block-changes", changes] => Ok(Ballot::BlockChanges { changes: number(changes, "block-changes 1000")? }),
         ["ask"] => Ok(Ballot::Ask {}),
@@ -163,6 +165,8 @@ mod tests {
         assert_eq!(line("/group use team"), Ok(Some(Command::Group(GroupCommand::Use("team".into())))));
         let leader = Ballot::Leader { node: "node2".into() };
         assert_eq!(line("/vote leader node2"), Ok(Some(Command::Vote(leader))));
+        let new = Ballot::Key { node: "node2".into(), new: "4f1a2b3c".into() };
+        assert_eq!(line("/vote key node2 4f1a2b3c"), Ok(Some(Command::Vote(new))));
         let out = Ballot::Voter { node: "n".into(), joins: false };
         assert_eq!(line("/vote voter n out"), Ok(Some(Command::Vote(out))));
         for wrong in [
@@ -174,6 +178,7 @@ mod tests {
             "/send a 1 2",
             "/vote",
             "/vote leader",
+            "/vote key n",
             "/vote voter n up",
             "/blocks x",
         ] {

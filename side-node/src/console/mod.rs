@@ -120,11 +120,14 @@ impl Console {
                     Ok(announcement) => self.announce(announcement).await,
                     Err(RecvError::Lagged(missed)) => self.missed(missed).await,
                     Err(RecvError::Closed) => if let Err(error) = self.look_elsewhere().await {
-                        self.error(&error).await;
-                        return Err(daemon.failed().await);
+                        let end = daemon.ends().await;
+                        if end != crate::daemon::End::NewKey {
+                            self.error(&error).await;
+                        }
+                        self.go_on(daemon, end).await?;
                     },
                 },
-                error = daemon.failed() => return Err(error),
+                end = daemon.ends() => self.go_on(daemon, end).await?,
                 typed = lines.recv(), if typing => match typed {
                     Some(typed) => if self.obey(typed).await == Flow::Quit { break },
                     // A pipe has ended. A node without a person keeps running: this is how services are started. But who fed it a file and waits for its end
@@ -138,6 +141,18 @@ impl Console {
             }
         }
         self.catch_up().await;
+        Ok(())
+    }
+
+    /// The node has ended: if that is to begin anew under another key, it does.
+    async fn go_on(&mut self, daemon: &mut Daemon, end: crate::daemon::End) -> Result<(), CommandError> {
+        if let crate::daemon::End::Failed(error) = end {
+            return Err(error);
+        }
+        self.catch_up().await;
+        daemon.begin_anew().await?;
+        (self.mailbox, self.announcements) = (daemon.mailbox().clone(), daemon.take_announcements());
+        self.greet(daemon).await;
         Ok(())
     }
 

@@ -22,8 +22,8 @@ use super::membership::Membership;
 use crate::clock;
 use crate::error::CommandError;
 use crate::home::{FolderLock, NodeHome, Root, create_private_dir_all, remove_leftovers, replace_file};
-use crate::keys;
 use crate::member::{Member, store_error};
+use crate::{keys, rotation};
 
 /// Under this key, followed by the group's id, the database keeps that what it has of a group may be old although the rest is settled.
 const SUSPECTED_KEY: &str = "suspected-group/";
@@ -38,6 +38,8 @@ pub struct Opened {
     pub name: Name,
     /// Its key.
     pub keypair: Keypair,
+    /// The key pair that is to take the place of that one, while it is rotated.
+    pub next: Option<Keypair>,
     /// Its groups.
     pub folder: Folder,
     /// The database.
@@ -56,7 +58,7 @@ impl Opened {
     /// Reads a group from the database.
     pub fn member(&mut self, membership: &Membership) -> Result<Member, CommandError> {
         let suspicion = self.identified.suspicion.as_ref().map(ToString::to_string);
-        let word = Word { suspicion, trusted: self.trusted, votes: self.votes.clone() };
+        let word = Word { suspicion, trusted: self.trusted, votes: self.votes.clone(), next: self.next.clone() };
         load(&self.name, &self.keypair, membership, &mut self.store, &word)
     }
 }
@@ -78,7 +80,8 @@ pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -
     home.require()?;
     let lock = home.lock()?;
     remove_leftovers(&home.keys_folder())?;
-    let keypair = keys::load(home)?;
+    rotation::finish(root, home)?;
+    let (keypair, next) = (keys::load(home)?, rotation::next_keypair(home)?);
     let name =
         home.name().parse().map_err(|e| CommandError::user(format!("{:?} is no name of a node: {e}", home.name())))?;
     let folder = Folder::open(root, home, keypair.author())?;
@@ -91,7 +94,7 @@ pub fn open(root: &Root, home: &NodeHome, trust: bool, max_bytes: Option<u64>) -
         settle(&mut store, &mut identified, all)?;
     }
     let votes = votes_mark(home)?;
-    Ok(Opened { name, keypair, folder, store, identified, trusted: trust, votes, lock })
+    Ok(Opened { name, keypair, next, folder, store, identified, trusted: trust, votes, lock })
 }
 
 /// Writes a copy of a stopped node's database to a new file. Takes no passphrase.
@@ -161,6 +164,8 @@ struct Word {
     trusted: bool,
     /// The journal of votes beside it.
     votes: Bytes,
+    /// The key pair that is to take the place of the node's.
+    next: Option<Keypair>,
 }
 
 fn load(
@@ -174,6 +179,7 @@ fn load(
     let suspected = word.suspicion.is_some() || store.meta(&key_of(&group)).map_err(store_error)?.is_some();
     let mut member = Member::load(name.clone(), membership.invitation.genesis().clone(), keypair.clone(), store)?;
     member.tie_votes(store, &word.votes)?;
+    member.rotate_to(word.next.clone());
     if word.trusted {
         member.trust();
     }
@@ -200,6 +206,7 @@ fn load(
 pub struct Disk {
     name: Name,
     keypair: Keypair,
+    next: Option<Keypair>,
     writer: RwLock<Option<Writer>>,
     /// The first error of the disk, which ends everything.
     failure: OnceLock<CommandError>,
@@ -218,10 +225,10 @@ struct Writer {
 impl Disk {
     /// Starts the thread.
     pub fn start(opened: Opened) -> Result<(Self, Folder, FolderLock), CommandError> {
-        let Opened { name, keypair, folder, store, identified, trusted, votes, lock } = opened;
+        let Opened { name, keypair, next, folder, store, identified, trusted, votes, lock } = opened;
         let writer = RwLock::new(Some(spawn(store)?));
         let (identified, learnt) = (Mutex::new(identified), Mutex::default());
-        let disk = Self { name, keypair, writer, failure: OnceLock::new(), identified, trusted, votes, learnt };
+        let disk = Self { name, keypair, next, writer, failure: OnceLock::new(), identified, trusted, votes, learnt };
         Ok((disk, folder, lock))
     }
 
@@ -253,7 +260,12 @@ impl Disk {
     /// Reads a group from the database. The groups that run wait with their commits meanwhile.
     pub async fn member(&self, membership: Membership) -> Result<Member, CommandError> {
         let (name, keypair) = (self.name.clone(), self.keypair.clone());
-        let word = Word { suspicion: self.suspicion(), trusted: self.trusted, votes: self.votes.clone() };
+        let word = Word {
+            suspicion: self.suspicion(),
+            trusted: self.trusted,
+            votes: self.votes.clone(),
+            next: self.next.clone(),
+        };
         self.with_store(move |store| load(&name, &keypair, &membership, store, &word)).await?
     }
 

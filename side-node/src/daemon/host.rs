@@ -11,7 +11,7 @@
 //!   built upon.
 //! - What is done about the node's groups is done one after the other: on disk first, then to the tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use side_ledger::invitation::Checkpoint;
@@ -30,6 +30,7 @@ use super::{Announcement, Ask};
 use crate::api::control::{self, MAX_GLANCE_WAIT, Verb};
 use crate::error::CommandError;
 use crate::output::printable;
+use crate::rotation;
 
 /// Verbs that wait for a group's task.
 const MAILBOX: usize = 256;
@@ -80,6 +81,8 @@ pub(super) struct Host {
     acting: tokio::sync::Mutex<()>,
     /// Which tasks have ended, for the supervisor. As many at most as groups were begun.
     ended: mpsc::UnboundedSender<GroupId>,
+    /// Which groups let the node go on under its next key. As many at most as groups were begun.
+    replaced: mpsc::UnboundedSender<GroupId>,
     stop: CancellationToken,
     /// Where the node's page is, once one is served.
     page: OnceLock<String>,
@@ -93,6 +96,17 @@ pub(super) struct Started {
     /// What was announced in it since the very start.
     pub(super) announcements: broadcast::Receiver<Announcement>,
     pub(super) ended: mpsc::UnboundedReceiver<GroupId>,
+    /// Which groups let the node go on under its next key.
+    pub(super) replaced: mpsc::UnboundedReceiver<GroupId>,
+}
+
+/// Why a node ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Its new key has taken the old one's place: it is to begin anew.
+    NewKey,
 }
 
 impl Host {
@@ -104,6 +118,7 @@ impl Host {
         stop: CancellationToken,
     ) -> Result<Started, CommandError> {
         let (report, ended) = mpsc::unbounded_channel();
+        let (let_go, replaced) = mpsc::unbounded_channel();
         let memberships = folder.memberships();
         let default = memberships.default().group();
         let host = Arc::new(Self {
@@ -113,6 +128,7 @@ impl Host {
             places: Mutex::default(),
             acting: tokio::sync::Mutex::default(),
             ended: report,
+            replaced: let_go,
             stop,
             page: OnceLock::new(),
         });
@@ -137,7 +153,7 @@ impl Host {
         for (alias, error) in failures {
             host.tell(&format!("group {alias} cannot be started: {error}"));
         }
-        Ok(Started { host, front, announcements, ended })
+        Ok(Started { host, front, announcements, ended, replaced })
     }
 
     /// Begins a group's task in place of one that has ended; what it announces from the first moment on.
@@ -162,7 +178,12 @@ impl Host {
         let (briefs, brief) = watch::channel(Brief::default());
         let disk = (self.disk.clone(), self.folder.clone());
         let revision = watch::Sender::new(1);
-        let told = Told { announcements: announcements.clone(), brief: briefs, revision: revision.clone() };
+        let told = Told {
+            announcements: announcements.clone(),
+            brief: briefs,
+            revision: revision.clone(),
+            replaced: self.replaced.clone(),
+        };
         let task = Task::new(member, disk, ways, inbox, told)?;
         let stop = self.stop.child_token();
         let (told, outcome) = watch::channel(None);
@@ -391,10 +412,21 @@ impl Host {
     pub(super) async fn supervise(
         self: Arc<Self>,
         mut ended: mpsc::UnboundedReceiver<GroupId>,
-    ) -> Result<(), CommandError> {
+        mut replaced: mpsc::UnboundedReceiver<GroupId>,
+    ) -> Result<Ended, CommandError> {
+        let mut let_go = BTreeSet::new();
         let outcome = loop {
+            // A node has one key: it goes on under another one when all its groups have that one.
+            if !let_go.is_empty() && self.folder.memberships().iter().all(|group| let_go.contains(&group.group())) {
+                self.tell("all groups have this node's new key: it goes on under that one now");
+                break Ok(Ended::NewKey);
+            }
             let group = tokio::select! {
-                () = self.stop.cancelled() => break Ok(()),
+                () = self.stop.cancelled() => break Ok(Ended::Stopped),
+                Some(group) = replaced.recv() => {
+                    let_go.insert(group);
+                    continue;
+                }
                 () = self.connector.direct.p2p().failed() => {
                     break Err(CommandError::bug("the network thread has ended by itself"));
                 }
@@ -429,7 +461,13 @@ impl Host {
             Some(error) => Err(error),
             None => outcome,
         };
-        outcome.and(self.disk.close().await)
+        let closed = self.disk.close().await;
+        let outcome = outcome.and_then(|ended| closed.map(|()| ended));
+        if outcome == Ok(Ended::NewKey) {
+            // The folder's lock is held until this is over, and the database is closed.
+            self.on_disk(|folder| rotation::switch(folder.root(), folder.home())).await?;
+        }
+        outcome
     }
 }
 

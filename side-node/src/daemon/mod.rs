@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::direct::Direct;
 use self::groups::{GroupAction, GroupBrief};
-use self::host::Host;
+use self::host::{Ended, Host};
 use self::ways::Connector;
 use crate::api::control::{self, Verb};
 use crate::api::server::ControlServer;
@@ -253,14 +253,25 @@ impl Mailbox {
     }
 }
 
+/// How a running node ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its new key has taken the old one's place: it is to [begin anew](Daemon::begin_anew).
+    NewKey,
+    /// It had to stop.
+    Failed(CommandError),
+}
+
 /// A node that runs in this process.
 pub struct Daemon {
+    /// With what it begins anew.
+    config: DaemonConfig,
     /// Of the group that the console is about at first.
     mailbox: Mailbox,
     ready: Ready,
     stop: CancellationToken,
     /// Ends when the groups have.
-    host: JoinHandle<Result<(), CommandError>>,
+    host: JoinHandle<Result<Ended, CommandError>>,
     control: JoinHandle<()>,
     /// If a page is served.
     page: Option<JoinHandle<()>>,
@@ -278,6 +289,7 @@ impl fmt::Debug for Daemon {
 impl Daemon {
     /// Opens the folder, starts a task for each group, the control socket and the ways to others. When this returns the node serves.
     pub async fn start(config: DaemonConfig) -> Result<Self, CommandError> {
+        let again = DaemonConfig { trust_this_copy: false, ..config.clone() };
         let DaemonConfig { root, home, relay, trust_this_copy, max_store_bytes, page } = config;
         let file = ConfigFile::load(&home.config_file())?;
         let environment = Layer::from_environment(|name| std::env::var(name).ok())?;
@@ -317,12 +329,13 @@ impl Daemon {
         let swaps = tokio::spawn(service.run(stop.clone()));
         let control = tokio::spawn(server.serve(mailbox.clone(), stop.clone()));
         let host = tokio::spawn(async move {
-            let ended = started.host.supervise(started.ended).await;
+            let ended = started.host.supervise(started.ended, started.replaced).await;
             // The folder is free once everything in it is at rest.
             drop(lock);
             ended
         });
-        Ok(Self { mailbox, ready, stop, host, control, page, swaps, announcements: Some(started.announcements) })
+        let announcements = Some(started.announcements);
+        Ok(Self { config: again, mailbox, ready, stop, host, control, page, swaps, announcements })
     }
 
     /// The way to the node.
@@ -341,20 +354,34 @@ impl Daemon {
         taken.unwrap_or_else(|| broadcast::channel(1).1)
     }
 
-    /// Resolves when the node stops by itself, which it does only if it must.
-    pub async fn failed(&mut self) -> CommandError {
+    /// Resolves when the node ends by itself: if it must, or to begin anew under another key.
+    pub async fn ends(&mut self) -> End {
         match (&mut self.host).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => CommandError::bug("the node stopped without a reason"),
-            Err(error) => CommandError::bug(format!("the node ended: {error}")),
+            Ok(Err(error)) => End::Failed(error),
+            Ok(Ok(Ended::NewKey)) => End::NewKey,
+            Ok(Ok(Ended::Stopped)) => End::Failed(CommandError::bug("the node stopped without a reason")),
+            Err(error) => End::Failed(CommandError::bug(format!("the node ended: {error}"))),
         }
+    }
+
+    /// Begins anew in the same folder after the node has ended for that.
+    pub async fn begin_anew(&mut self) -> Result<(), CommandError> {
+        self.stop.cancel();
+        // Whoever serves the socket and the page has them still.
+        let _ = (&mut self.control).await;
+        if let Some(page) = self.page.take() {
+            let _ = page.await;
+        }
+        let _ = (&mut self.swaps).await;
+        *self = Self::start(self.config.clone()).await?;
+        Ok(())
     }
 
     /// Stops the node in good order: what was accepted is on disk, the socket is gone, the folder is free.
     pub async fn stop(self) -> Result<(), CommandError> {
         self.stop.cancel();
         let ended = match self.host.await {
-            Ok(ended) => ended,
+            Ok(ended) => ended.map(drop),
             Err(error) => Err(CommandError::bug(format!("the node ended: {error}"))),
         };
         let _ = self.control.await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bft_json_crdt::identity::AuthorId;
 use bft_json_crdt::replica::Findings;
-use side_ledger::Position;
+use side_ledger::{GroupId, Position};
 use side_seal::bft::request::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -97,6 +97,8 @@ pub(super) struct Told {
     pub(super) brief: watch::Sender<Brief>,
     /// Counts what changes a glance at the group.
     pub(super) revision: watch::Sender<u64>,
+    /// Told once the node's next key has all in the group that the present one had.
+    pub(super) replaced: mpsc::UnboundedSender<GroupId>,
 }
 
 /// The ways to other nodes that serve one group.
@@ -130,6 +132,7 @@ pub(super) struct Task {
     clock: Steady,
     local: LocalNames,
     told_alone: bool,
+    told_replaced: bool,
 }
 
 impl Task {
@@ -158,6 +161,7 @@ impl Task {
             clock: Steady::start(),
             local: Box::new(local),
             told_alone: false,
+            told_replaced: false,
         })
     }
 
@@ -313,6 +317,11 @@ impl Task {
         }
         if self.member.is_read_only() && self.member.knows_own_tip() {
             self.write_again().await?;
+        }
+        if !self.told_replaced && self.member.is_replaced() {
+            self.told_replaced = true;
+            // Nobody listens once the node stops.
+            let _ = self.told.replaced.send(self.member.genesis().id());
         }
         self.ways.direct.set_members(self.member.parties());
         self.flush();

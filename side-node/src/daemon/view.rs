@@ -157,6 +157,36 @@ pub struct PendingVoter {
     pub joins: bool,
 }
 
+/// How far a rotation of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationStage {
+    /// No block has the proposal yet, or it did not count.
+    Written,
+    /// The others are to approve.
+    Proposed,
+    /// It is decided; the seat moves with the next ends of the set of voters.
+    Moving,
+}
+
+/// A key that is to take another one's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationLine {
+    /// Whose place: the old key.
+    #[serde(flatten)]
+    pub who: Who,
+    /// The new key.
+    pub new: String,
+    /// Whether it is this node's.
+    pub own: bool,
+    /// How far it is.
+    pub stage: RotationStage,
+    /// How many voters have approved.
+    pub approvals: u64,
+    /// How many it takes.
+    pub needed: u64,
+}
+
 /// A proof against a sealer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offence {
@@ -360,6 +390,9 @@ pub struct Status {
     pub switch_needs: u64,
     /// Changes of the voters that are decided and wait for the set to end.
     pub pending_voters: Vec<PendingVoter>,
+    /// Keys that are to take others' places: proposed, or decided and not done yet.
+    #[serde(default)]
+    pub rotations: Vec<RotationLine>,
     /// The least time between blocks, in milliseconds.
     pub interval_ms: u64,
     /// Whether this node seals when it is its turn and gives its word as a voter: not while its copy may be old.

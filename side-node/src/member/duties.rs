@@ -48,13 +48,13 @@ impl Member {
         }
         let done = self.end_set(now_ms).and_then(|()| self.begin_set(now_ms));
         let done = done.and_then(|()| self.begin_anew(now_ms)).and_then(|()| self.ask_to_vote(now_ms));
-        let done = done.and_then(|()| self.renew_epoch(now_ms));
+        let done = done.and_then(|()| self.renew_epoch(now_ms)).and_then(|()| self.propose_key(now_ms));
         if let Err(error) = done {
             tracing::warn!(%error, "cannot write what is due");
         }
     }
 
-    fn write_duty(&mut self, transactions: &[Transaction], now_ms: u64) -> Result<(), CommandError> {
+    pub(super) fn write_duty(&mut self, transactions: &[Transaction], now_ms: u64) -> Result<(), CommandError> {
         let entries = self.core.write_change(transactions, now_ms)?;
         self.news[0].extend(entries.into_iter().map(News::Entry));
         Ok(())
@@ -126,7 +126,7 @@ impl Member {
         let spec = group.genesis().spec();
         let wants = spec.admission == Admission::Open && !group.genesis().is_founder(&me);
         let will = governance.pending.get(&me).copied().unwrap_or_else(|| governance.voters.contains(&me));
-        if !wants || will || !self.sealing || group.ledger().has_asked(&me) {
+        if !wants || will || self.succeeds_another() || !self.sealing || group.ledger().has_asked(&me) {
             return Ok(());
         }
         let current =

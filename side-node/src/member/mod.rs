@@ -35,6 +35,7 @@ mod newcomer;
 mod parties;
 mod prove;
 mod roll;
+mod rotate;
 mod say;
 mod show;
 #[cfg(test)]
@@ -66,6 +67,7 @@ use self::newcomer::CatchUp;
 use crate::error::CommandError;
 use crate::net::{LinkId, Peer, Stream};
 
+pub use self::rotate::MIN_KEY_DIGITS;
 pub use self::say::LocalNames;
 pub use self::show::Around;
 use self::watch::Watched;
@@ -109,6 +111,8 @@ pub struct Member {
     engine: Engine,
     /// Whether the engine may seal and give its word: not before a copy that may be old has caught up with the others' chain.
     sealing: bool,
+    /// The key pair that is to take the place of this node's.
+    next: Option<Keypair>,
     links: BTreeMap<LinkId, Link>,
     endings: Vec<Ending>,
     /// Links that were ended for a fault, the oldest first.
@@ -139,6 +143,7 @@ impl Member {
             core,
             engine,
             sealing: true,
+            next: None,
             links: BTreeMap::new(),
             endings: Vec::new(),
             ended: VecDeque::new(),

@@ -12,12 +12,16 @@ impl Member {
         let group = &self.core.group;
         let chain = group.chain();
         let governance = chain.governance();
-        let taken_in = chain.accounts().iter().filter(|(_, account)| account.member).map(|(key, _)| *key);
+        let taken_in = chain.accounts().iter().filter(|(_, account)| account.member || account.predecessor().is_some());
+        let taken_in = taken_in.map(|(key, _)| *key);
         let mut keys: BTreeSet<AuthorId> = group.replica().authors().chain(taken_in).collect();
         keys.extend(group.genesis().spec().founders.iter().copied());
         keys.extend(governance.voters.iter().copied());
         keys.extend(governance.pending.keys().copied());
         keys.extend(governance.sealers.iter().copied());
+        // Nobody is at a rotated key's address any more once its new key has been heard of. Before that its node has to hear that it may go on.
+        let heard = |new: &AuthorId| *new == self.author() || group.replica().author(new.as_bytes()).is_some();
+        keys.retain(|key| !chain.replaced(key).is_some_and(|new| heard(&new)));
         keys
     }
 

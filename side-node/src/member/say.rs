@@ -17,6 +17,10 @@ pub type LocalNames<'a> = &'a dyn Fn(&str) -> Option<AuthorId>;
 impl Member {
     /// Writes what a verb asks to be written; `None` if it only asks. Nodes are named as `local` knows them, then as the group does.
     pub fn say(&mut self, verb: &Verb, local: LocalNames<'_>, now_ms: u64) -> Option<Result<Position, CommandError>> {
+        let writes = matches!(verb, Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. });
+        if let Some(refused) = self.retired().filter(|_| writes) {
+            return Some(Err(refused));
+        }
         let transaction = match verb {
             Verb::Note { text } => self.note(text),
             Verb::Swap { kind, body } => self.swap(kind, body),
@@ -54,6 +58,12 @@ impl Member {
     /// Something about a swap.
     fn swap(&self, kind: &str, body: &serde_json::Value) -> Result<Transaction, CommandError> {
         let refused = |why: String| CommandError::usage(format!("cannot say this about a swap: {why}"));
+        if self.next.is_some() {
+            return Err(CommandError::user(
+                "this node's key is being rotated, and a swap is bound to the key that it began with",
+            )
+            .hint("wait until the node goes on under its new key: side-node status"));
+        }
         let value = Value::try_from(body.clone()).map_err(|e| refused(e.to_string()))?;
         let transaction = Transaction { version: TRANSACTION_VERSION, kind: kind.to_owned(), body: value };
         let known = transaction.known(self.genesis().spec().limits.note_bytes).map_err(|e| refused(e.to_string()))?;
@@ -119,6 +129,7 @@ impl Member {
             Ballot::Member { node, joins: true } | Ballot::Voter { node, joins: false } => role(node, Role::Member),
             Ballot::Member { node, joins: false } => role(node, Role::None),
             Ballot::Voter { node, joins: true } => role(node, Role::Voter),
+            Ballot::Key { node, new } => self.approve(node, new, local),
             Ballot::Interval { ms } => parameter(Parameter::IntervalMs, *ms),
             Ballot::BlockChanges { changes } => parameter(Parameter::BlockChanges, *changes),
             Ballot::Leader { .. } | Ballot::Ask {} => Err(CommandError::bug("a vote was not written")),

@@ -84,7 +84,7 @@ impl Member {
     }
 
     fn line(&self, entry: Entry) -> Line {
-        let key = ["to", "key"].into_iter().find_map(|field| entry.body.get(field));
+        let key = ["to", "key", "old"].into_iter().find_map(|field| entry.body.get(field));
         let key = key.or_else(|| entry.body.get("sealers")?.get(0));
         let key = key.and_then(|key| AuthorId::from_hex(key.as_str()?).ok());
         let about = key.and_then(|key| self.core.group.ledger().name_of(&key));
@@ -225,6 +225,7 @@ impl Member {
                 .iter()
                 .map(|(key, joins)| PendingVoter { who: self.who(key), joins: *joins })
                 .collect(),
+            rotations: self.rotations(),
             interval_ms: chain.governance().interval_ms,
             may_seal: self.sealing && !self.engine.abstains(group),
             sealer_problem: self.sealer_problem().or(around.sealer_problem),

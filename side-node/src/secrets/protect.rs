@@ -13,7 +13,7 @@ use super::locked::{Kind, Locked, WrongPassphrase};
 use super::{Keyring, Passphrase};
 use crate::error::CommandError;
 use crate::home::{NodeHome, read_secret, remove_leftovers, replace_secret};
-use crate::keys;
+use crate::{keys, rotation};
 
 /// Whether secrets are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,15 +117,15 @@ pub fn change(home: &NodeHome, old: &Passphrase, new: &Passphrase, cost: Cost) -
 }
 
 fn places(home: &NodeHome) -> Result<Vec<Place>, CommandError> {
-    let both = [
-        (Kind::NodeKey, home.key_file(), home.key_called()),
-        (Kind::BitcoinSeed, home.seed_file(), home.seed_called()),
-    ];
+    let key = |path| (Kind::NodeKey, path, home.key_called());
+    let mut all = vec![key(home.key_file())];
+    // The next key and retired ones, if there are any, and the wallet's words.
+    all.extend(rotation::other_keys(home)?.into_iter().map(key));
+    if home.seed_file().exists() {
+        all.push((Kind::BitcoinSeed, home.seed_file(), home.seed_called()));
+    }
     let mut places = Vec::new();
-    for (kind, path, what) in both {
-        if kind == Kind::BitcoinSeed && !path.exists() {
-            continue;
-        }
+    for (kind, path, what) in all {
         let text = read_secret(&path)?;
         let contents = match Locked::is(text.as_bytes()) {
             true => Contents::Locked(parse(&text, kind, &path)?),

@@ -111,7 +111,7 @@ async fn a_full_disk_stops_the_node_and_loses_nothing() {
     };
     assert!(error.message().contains("disk is full") && error.message().contains("Free some space"), "{error}");
     assert!(accepted.len() > 10);
-    assert_eq!(node.failed().await, error);
+    assert_eq!(node.ends().await, side_node::daemon::End::Failed(error));
     let later =
         offline::answer(&test.root, &test.root.node("node1"), None, Verb::Note { text: "with space again".into() });
     later.unwrap();

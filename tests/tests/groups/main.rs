@@ -2,4 +2,5 @@
 
 mod at_once;
 mod commands;
+mod rotation;
 mod votes;

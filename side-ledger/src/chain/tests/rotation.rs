@@ -275,8 +275,8 @@ fn what_the_old_key_had_voted_for_counts_no_more_and_votes_about_it_are_void() {
     members[0].write(MemberVote { set: SetNumber(0), key: key(3), role: Role::None });
     members[3].propose(10);
     share(&mut members);
-    for voter in 0..3 {
-        members[voter].approve(3, 10);
+    for voter in &mut members[..3] {
+        voter.approve(3, 10);
     }
     seal(&mut members);
     assert_eq!(members[0].account(3).successor(), Some(key(10)));
@@ -560,7 +560,7 @@ struct Seen {
 /// Plays a random history: transfers, proposals, approvals, asks, forks, closes, blocks and blocks that are taken back, heard in any order.
 fn play(seed: u64, seen: &mut Seen) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let closed = seed % 3 == 0;
+    let closed = seed.is_multiple_of(3);
     let founded = || rotating(if closed { Admission::Closed } else { Admission::Open });
     let mut members: Vec<Member> = NUMBERS.map(|number| Member::with(founded(), number)).into();
     // Few of them are rotated in one history, so that it comes to something.

@@ -33,6 +33,14 @@ pub fn add_deals(home: &NodeHome, group: &str, shown: &mut Vec<GlanceSwap>) -> R
     Ok(())
 }
 
+/// How many of a node's swaps are not over, in whichever group.
+pub fn open_deals(home: &NodeHome) -> Result<usize, DeskError> {
+    if !Desk::exists(home) {
+        return Ok(0);
+    }
+    Ok(Desk::open(home, Vec::new())?.all(true)?.len())
+}
+
 fn offer(offered: &Offered) -> GlanceSwap {
     let seen = view::offer(offered);
     GlanceSwap {

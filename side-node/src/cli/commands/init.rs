@@ -8,7 +8,7 @@ use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use serde::Serialize;
-use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Sealing};
+use side_ledger::{Admission, Genesis, GroupSpec, Invitation, Limits, Name, Rules, Sealing};
 
 use zeroize::Zeroizing;
 
@@ -277,7 +277,7 @@ fn found(
     founder: bft_json_crdt::identity::AuthorId,
     relay: Option<String>,
 ) -> Result<Invitation, CommandError> {
-    let genesis = Genesis::new(GroupSpec {
+    let spec = GroupSpec {
         name,
         created_ms: clock::now_ms(),
         nonce: clock::random()?,
@@ -286,8 +286,9 @@ fn found(
         allocation: [(founder, FOUNDERS_UNITS)].into(),
         sealing: Sealing::Leader { interval_ms: DEFAULT_BLOCK_INTERVAL_MS },
         limits: Limits::default(),
-    })
-    .map_err(|e| CommandError::bug(format!("cannot found a group: {e}")))?;
+    };
+    let genesis = Genesis::founded(spec, None, Rules::LATEST)
+        .map_err(|e| CommandError::bug(format!("cannot found a group: {e}")))?;
     Invitation::new(genesis, relay.into_iter().collect()).map_err(|e| CommandError::usage(e.to_string()))
 }
 

@@ -163,6 +163,7 @@ fn of(graph: Graph, names: &[&str]) -> Glance {
         quorum: 3,
         switch_needs: 3,
         pending_voters: Vec::new(),
+        rotations: Vec::new(),
         interval_ms: 1000,
         may_seal: true,
         sealer_problem: None,

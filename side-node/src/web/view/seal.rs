@@ -51,6 +51,9 @@ pub(super) fn seal(status: &Status, colours: &Colours<'_>) -> Markup {
                 @for pending in &status.pending_voters {
                     p.note { (colours.who(&pending.who)) @if pending.joins { " joins" } @else { " leaves" } " the voters when set " (status.set) " ends." }
                 }
+                @for rotation in &status.rotations {
+                    p.note { (crate::output::rotation_line(rotation, &status.node)) }
+                }
                 @if !bft && status.voters.len() > 1 {
                     p.type-hint { "Another leader: " code { "side-node vote " (status.node) " leader NODE" } }
                 }

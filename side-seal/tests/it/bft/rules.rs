@@ -481,8 +481,8 @@ fn a_sealers_seat_moves_to_its_new_key_with_two_ends_of_epochs() {
     let rotate = KeyRotate::sign(members[0].group.id(), &key(3), &keypair(10));
     members[3].write(rotate);
     agree_on(&mut members);
-    for voter in 0..3 {
-        members[voter].write(KeyApprove { set: SetNumber(0), old: key(3), new: key(10) });
+    for member in &mut members[..3] {
+        member.write(KeyApprove { set: SetNumber(0), old: key(3), new: key(10) });
     }
     agree_on(&mut members);
     let engine = Engine::Bft(Box::new(Bft::new(None)));

@@ -226,7 +226,7 @@ fn genesis(
         sealing,
         limits: Limits::default(),
     };
-    Genesis::founded(spec, taken.map(|taken| taken.origin), Rules::First).map_err(|error| {
+    Genesis::founded(spec, taken.map(|taken| taken.origin), Rules::LATEST).map_err(|error| {
         let refused = CommandError::user(format!("this group cannot be founded: {error}"));
         match error {
             GenesisError::TooFewForBft(_) => {
