@@ -7,6 +7,7 @@ mod control;
 mod doctor;
 mod exchange;
 mod faults;
+mod fuzz_replay;
 mod glance;
 mod groups;
 mod init;
