@@ -15,6 +15,7 @@ use side_node::error::CommandError;
 use side_node::home::{Root, create_secret_file};
 use side_node::secrets::kdf::Cost;
 use side_node::secrets::{Passphrase, Sources};
+use side_store::{OpenOptions, SqliteStore, Store as _};
 
 use crate::support::*;
 
@@ -264,6 +265,13 @@ fn a_backup_whose_files_are_swapped_or_damaged_restores_nothing() {
         bytes[middle - 3_000..middle + 3_000].fill(0xa5);
     });
     refused("damaged");
+    // A database that reads well, but whose header counts free pages (bytes 36 to 39, SQLite's file format, section 1.3) that there are not.
+    forged(&good, &broken, |files| {
+        let (_, bytes) = files.iter_mut().find(|(item, _)| *item == Item::Store).unwrap();
+        let free = u32::from_be_bytes(bytes[36..40].try_into().unwrap());
+        bytes[36..40].copy_from_slice(&(free + 1).to_be_bytes());
+    });
+    refused("damaged");
     set(Item::Store, Vec::new());
     refused("side.sqlite");
     // A list that is longer than any, and one that speaks of more than there is.
@@ -277,7 +285,12 @@ fn a_backup_whose_files_are_swapped_or_damaged_restores_nothing() {
     set(Item::Store, fs::read(test.root.node("node1").database_file()).unwrap());
     fs::remove_dir_all(test.root.node("node1").path()).unwrap();
     restore(&test.root, &broken, &sources, None, &mut |_| {}).unwrap();
-    let error = offline::answer(&test.root, &test.root.node("node1"), None, Verb::Note { text: "no".into() });
+    let home = test.root.node("node1");
+    let mut restored = SqliteStore::open(&home.database_file(), &OpenOptions::default()).unwrap();
+    let mark = restored.meta("identity-suspected").unwrap().expect("a mark, whatever file and witness tell");
+    assert!(String::from_utf8_lossy(&mark).starts_with("it was restored from a backup of "));
+    restored.close().unwrap();
+    let error = offline::answer(&test.root, &home, None, Verb::Note { text: "no".into() });
     assert!(error.unwrap_err().message().contains("nothing can be written"));
 }
 

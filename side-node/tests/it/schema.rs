@@ -120,3 +120,56 @@ fn the_check_itself_refuses() {
         assert!(!good(bad.clone()), "{bad}");
     }
 }
+
+/// What no answer comes by is looked at as well: the schemas of parameters and of what is sent.
+#[test]
+fn every_schema_is_written_in_keywords_that_are_understood() {
+    const KEYWORDS: [&str; 11] = [
+        "$ref",
+        "const",
+        "description",
+        "enum",
+        "items",
+        "minimum",
+        "oneOf",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ];
+    /// How many schemas there are, with those inside of others.
+    fn read(document: &Value, schema: &Value) -> usize {
+        let mut count = 1;
+        for (keyword, rule) in schema.as_object().unwrap() {
+            assert!(KEYWORDS.contains(&keyword.as_str()), "the keyword {keyword} is not understood: {schema}");
+            count += match keyword.as_str() {
+                "$ref" => {
+                    assert!(document.pointer(&rule.as_str().unwrap()[1..]).is_some(), "{rule} is nowhere");
+                    0
+                }
+                "items" => read(document, rule),
+                "oneOf" => rule.as_array().unwrap().iter().map(|inner| read(document, inner)).sum(),
+                "properties" => rule.as_object().unwrap().values().map(|inner| read(document, inner)).sum(),
+                _ => 0,
+            };
+        }
+        count
+    }
+    /// The same of all that stand in a part of the document.
+    fn find(document: &Value, part: &Value) -> usize {
+        match part {
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, inner)| match name.as_str() {
+                    "schema" | "x-line-schema" => read(document, inner),
+                    "schemas" => inner.as_object().unwrap().values().map(|schema| read(document, schema)).sum(),
+                    _ => find(document, inner),
+                })
+                .sum(),
+            Value::Array(parts) => parts.iter().map(|part| find(document, part)).sum(),
+            _ => 0,
+        }
+    }
+    let Document(document) = Document::read();
+    assert!(find(&document, &document) > 400);
+}
