@@ -283,11 +283,15 @@ mod tests {
         // What ends within the grace is answered.
         let (router, count, go) = holding();
         let (at, stop, server) = served(router, WIDE).await;
-        let held = said(at, HOLD).await;
+        let (idle, held) = (said(at, b"").await, said(at, HOLD).await);
         while count.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
         stop.cancel();
+        // What is idle does not use the grace, and the server is there as long as a request is.
+        assert_eq!(rest(idle).await, "");
+        tokio::time::sleep(QUIET).await;
+        assert!(!server.is_finished());
         go.notify_one();
         assert!(rest(held).await.ends_with("held"));
         timeout(PATIENCE, server).await.expect("it ends").unwrap();

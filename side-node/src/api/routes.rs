@@ -461,6 +461,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_has_the_status_that_belongs_to_it() {
+        let status = |error: CommandError| failure(error.into()).status().as_u16();
+        assert_eq!(status(CommandError::usage("x")), 400);
+        assert_eq!(status(CommandError::user("x")), 422);
+        assert_eq!(status(CommandError::bug("x")), 500);
+        assert_eq!(status(CommandError::remote("x")), 503);
+        // What may be asked again is told apart from what may not, whoever is to blame.
+        assert_eq!(status(CommandError::user("x").busy()), 503);
+    }
+
+    #[test]
     fn what_is_served_beside_the_socket_is_what_only_reads() {
         let read: Vec<&Route> = ROUTES.iter().filter(|route| only_reads(route)).collect();
         assert!(read.iter().all(|route| route.method == "GET") && read.len() > 10);

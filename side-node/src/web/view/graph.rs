@@ -21,7 +21,7 @@ const FITTING: u32 = 60;
 /// Most lines to what a change was made upon: more cannot be told apart, and the table names how many there are.
 const MAX_EDGES: usize = 16;
 /// Most heads that a block's line is tied to.
-const MAX_KNOTS: usize = 32;
+pub(super) const MAX_KNOTS: usize = 32;
 
 /// The graph.
 pub(super) fn graph(graph: &Graph, node: &str) -> Markup {
