@@ -52,6 +52,8 @@ pub struct Person {
     pub balance: u64,
     /// Whether it is frozen because it forked its chain.
     pub frozen: bool,
+    /// The key that has taken this one's place; this one counts for nothing any more.
+    pub replaced_by: Option<String>,
     /// How many changes its own chain has, as far as they are here.
     pub changes: u64,
 }
@@ -131,12 +133,15 @@ impl Roll {
             };
             say(person.this_node, "this node");
             say(person.founder, "founder");
-            say(!person.member, "no member");
+            say(!person.member && person.replaced_by.is_none(), "no member");
             say(person.voter, "voter");
             say(person.sealer, "seals");
             say(person.pending.as_deref() == Some("voter"), "votes from the next set on");
             say(person.pending.as_deref() == Some("no-voter"), "leaves the voters");
             say(person.frozen, "frozen: forked its own chain");
+            if let Some(new) = &person.replaced_by {
+                words.push(format!("replaced by {}", short(new)));
+            }
             let _ = writeln!(
                 out,
                 "{:<20} {}  {:>6} changes  {:>12}  {}",

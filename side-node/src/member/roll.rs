@@ -31,16 +31,18 @@ impl Member {
         keys.insert(self.author());
         let person = |key: AuthorId| {
             let account = accounts.get(&key);
+            let successor = account.and_then(|account| account.successor());
             Person {
                 who: self.who(&key),
                 this_node: key == self.author(),
                 founder: genesis.is_founder(&key),
-                member: open || account.is_some_and(|account| account.member),
+                member: successor.is_none() && (open || account.is_some_and(|account| account.member)),
                 voter: governance.voters.contains(&key),
                 pending: governance.pending.get(&key).map(|joins| if *joins { "voter" } else { "no-voter" }.to_owned()),
                 sealer: governance.sealers.contains(&key),
                 balance: account.map_or(0, |account| account.balance),
                 frozen: account.is_some_and(|account| account.frozen.is_some()),
+                replaced_by: successor.map(|new| new.to_string()),
                 changes: replica.own_tip(&key).map_or(0, |tip| tip.seq),
             }
         };

@@ -33,6 +33,7 @@ pages! {
     page_of_a_node: "docs/guide/page.md",
     trouble: "docs/guide/trouble.md",
     keys_and_backup: "docs/guide/keys-and-backup.md",
+    rotating_a_key: "docs/guide/rotate-key.md",
     operating: "docs/guide/operating.md",
     lost_quorum: "docs/guide/lost-quorum.md",
     programs: "docs/guide/programs.md",

@@ -85,6 +85,13 @@ fn keys(of: &Value) -> Vec<String> {
     list.map(|who| who["key"].as_str().expect("a key").to_owned()).collect()
 }
 
+/// How the group's roll has a key.
+fn person(home: &Home, name: &str, key: &str) -> Value {
+    let roll = json(home, &["group", "members", name, "team", "--json"]);
+    let members = roll["members"].as_array().expect("a list").iter();
+    members.clone().find(|member| member["key"] == key).expect("the key is known").clone()
+}
+
 fn balance(home: &Home, name: &str, key: &str) -> u64 {
     let roll = json(home, &["group", "members", name, "team", "--json"]);
     let members = roll["members"].as_array().expect("a list").clone();
@@ -180,6 +187,8 @@ fn rotate(team: &mut Team, at: usize, killed: bool) {
             (there && status["rotations"] == Value::Array(Vec::new())).then_some(())
         });
         assert_eq!((balance(&team.home, by, &old), balance(&team.home, by, &new)), (0, before));
+        let gone = person(&team.home, by, &old);
+        assert_eq!((&gone["replaced_by"], &gone["member"]), (&Value::from(new.as_str()), &Value::from(false)));
     }
     let folder = team.home.node(name).join("keys");
     let retired = folder.join("retired").join(format!("{old}.key"));
