@@ -162,6 +162,21 @@ fn a_restored_sealer_votes_in_no_epoch_that_it_hears_of_after_its_own_changes() 
     assert!(world.member(3).group().chain().pending() > 0);
 }
 
+/// All tell of their ends at once, ahead of where its own chain ends: it takes part again as soon as it has come to that end, and not before.
+#[test]
+fn a_restored_sealer_waits_until_its_chain_has_come_to_the_end_that_all_tell_of() {
+    let (mut world, epoch) = sealer_set_back();
+    for other in 0..3 {
+        world.connect(3, other);
+    }
+    world.until("it has learnt its own tip", |world| world.member(3).knows_own_tip());
+    world.member(3).allow_writing();
+    world.until("it takes part again", |world| world.member(3).sealing);
+    assert_eq!((world.height(3), world.member(3).seat()), (3, None), "it may have voted in this epoch");
+    let until = world.nodes[3].member.as_ref().map(|member| member.engine().stays_out(member.group()));
+    assert_eq!(until, Some(Some(epoch)));
+}
+
 /// Somebody who has no block is no reason to wait: it says so when it is asked.
 #[test]
 fn a_restored_sealer_hears_also_from_those_who_have_no_block() {
