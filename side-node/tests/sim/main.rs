@@ -21,11 +21,14 @@ const HEALING_MS: u64 = 90_000;
 /// After how long the owners of machines that were set back look themselves: a silent liar can keep such a machine waiting for its word for ever.
 const OWNERS_MS: u64 = 20_000;
 /// Plays that failed once, whatever was wrong then: each run plays them again.
-const FAILED_ONCE: [(Evil, u64); 2] = [
+const FAILED_ONCE: [(Evil, u64); 4] = [
     // A liar alone held the last block of a sealer whose disk was set back: that one sealed its rank again (docs/adr/0016).
     (Evil::TwoFaces, 6098),
     // The electors voted for a sealer that its own vote of an earlier set bound to a higher epoch, and waited for it for ever (docs/adr/0009).
     (Evil::TwoFaces, 2014),
+    // All voted for a sealer whose disk was set back after it had heard of most votes: it sealed nothing in that epoch, and everybody, itself included, waited for it (docs/adr/0016).
+    (Evil::WrongRoots, 100_231),
+    (Evil::Stalls, 100_078),
 ];
 /// Seeds of each kind that a run plays unless it is told otherwise.
 const SEEDS: u64 = 4;

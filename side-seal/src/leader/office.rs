@@ -53,7 +53,11 @@ impl Leader {
         if let Some(have) = self.still_open(group, me, sealer) {
             return Err(VoteError::Waiting { have, needed: electorate.needed });
         }
-        let lowest = chain.governance().epoch.max(self.bound(group)).0 + 1;
+        let mut lowest = chain.governance().epoch.max(self.bound(group)).0 + 1;
+        if sealer == me {
+            // An older life of this node may have sealed in an epoch that was voted for it.
+            lowest = lowest.max(self.past.abstains().map_or(0, |epoch| epoch.0.saturating_add(1)));
+        }
         let mut alike: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for (epoch, voter, _, vote) in group.ledger().sealers_votes(set) {
             if (lowest..=lowest + MAX_EPOCH_JUMP).contains(&epoch.0) && voter != me && electorate.elects(&voter) {
@@ -85,6 +89,10 @@ impl Leader {
     fn still_open(&self, group: &Group, me: AuthorId, sealer: AuthorId) -> Option<usize> {
         let (electorate, bound) = (in_force(group), self.bound(group));
         if bound <= group.chain().governance().epoch {
+            return None;
+        }
+        if sealer == me && !self.past.may_begin(group.chain().rank().recovery, bound) {
+            // Nobody but this node knows that it will not begin this epoch. Its vote for a further one tells the others.
             return None;
         }
         let (mut alike, mut lost) = (BTreeSet::new(), BTreeSet::new());

@@ -28,6 +28,11 @@ impl Past {
         self.abstains = self.abstains.max(Some(epoch));
     }
 
+    /// Up to where it seals nothing.
+    pub(super) fn abstains(&self) -> Option<Epoch> {
+        self.abstains
+    }
+
     /// There is a block of this rank under this node's signature.
     pub(super) fn sealed(&mut self, rank: Rank) {
         let height = self.sealed.entry((rank.recovery, rank.epoch, rank.set)).or_default();
