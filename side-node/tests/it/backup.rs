@@ -286,7 +286,7 @@ fn a_backup_whose_files_are_swapped_or_damaged_restores_nothing() {
     fs::remove_dir_all(test.root.node("node1").path()).unwrap();
     restore(&test.root, &broken, &sources, None, &mut |_| {}).unwrap();
     let home = test.root.node("node1");
-    let mut restored = SqliteStore::open(&home.database_file(), &OpenOptions::default()).unwrap();
+    let mut restored = SqliteStore::open(home.database_file(), &OpenOptions::default()).unwrap();
     let mark = restored.meta("identity-suspected").unwrap().expect("a mark, whatever file and witness tell");
     assert!(String::from_utf8_lossy(&mark).starts_with("it was restored from a backup of "));
     restored.close().unwrap();
