@@ -1,13 +1,8 @@
-//! What a follower is told where the chain is taken back and where changes are taken out; and whose changes are taken in from a file.
+//! What a follower is told where the chain is taken back and where changes are taken out.
 
-use bft_json_crdt::causality::ChangeIdx;
-use bft_json_crdt::document::{ContainerIdx, NewElement};
-use bft_json_crdt::ops::Kind;
-use bft_json_crdt::replica::{Incoming, Limits, Replica};
-use side_ledger::transaction::TRANSACTIONS_KEY;
-use side_ledger::{Admission, Transaction};
+use side_ledger::Admission;
 
-use super::{Around, Genesis, GroupSpec, World, keypair};
+use super::{Around, World};
 use crate::daemon::exchange::{Cursor, Events};
 use crate::daemon::glance::Told;
 
@@ -91,52 +86,4 @@ fn where_numbers_are_new_a_follower_is_told_that_it_missed_some() {
     world.note(0, "three");
     let (events, _) = told(&mut world, 0, Some(cursor));
     assert!(matches!(&events[0], Told::Entry { line, .. } if line.body == "three"), "{events:?}");
-}
-
-/// Notes by these authors, each upon the one before, in the document of a group that may not admit them.
-fn written(world: &World, authors: &[usize]) -> Vec<Incoming> {
-    let mut twin = Replica::new(world.genesis.id().document(), Limits::default());
-    for number in authors {
-        let keypair = keypair(*number);
-        twin.set_writer(Some(keypair.author()));
-        let note = Transaction::note(&format!("by {number}"), 100).unwrap().to_value();
-        let (_, result, _) = twin
-            .transact(&keypair, 5, |tx| {
-                let list = tx.child(ContainerIdx::ROOT, TRANSACTIONS_KEY, Kind::List)?;
-                tx.insert_in_order(list, NewElement::Value(note)).map(drop)
-            })
-            .unwrap();
-        result.unwrap();
-    }
-    twin.log(ChangeIdx(0)).map(|(_, incoming)| incoming).collect()
-}
-
-/// A node of a group with another founder, number 5, who has written nothing yet.
-fn with_another_founder(admission: Admission) -> World {
-    let spec = World::new(0, admission).genesis.spec().clone();
-    let founders = vec![keypair(0).author(), keypair(5).author()];
-    World::of(Genesis::new(GroupSpec { founders, ..spec }).unwrap(), 1)
-}
-
-#[test]
-fn what_a_stranger_wrote_is_imported_into_a_closed_group_only_where_a_member_went_on_from_it() {
-    let imported = |admission, authors: &[usize]| {
-        let mut world = with_another_founder(admission);
-        let (before, batch) = (world.status(0).changes, written(&world, authors));
-        let imported = world.member(0).import(batch, 1);
-        // The node may write something by itself meanwhile.
-        assert!(world.status(0).changes >= before + imported.new);
-        imported
-    };
-    // Upon the founder's change stand a stranger's, upon which nobody builds.
-    let found = imported(Admission::Closed, &[5, 7, 7]);
-    assert_eq!((found.new, found.known, found.aside), (1, 0, 0));
-    assert_eq!(found.refused, Some((1, "its author is no member".to_owned())));
-    // The founder builds upon the first of them.
-    let found = imported(Admission::Closed, &[5, 7, 5, 7]);
-    assert_eq!((found.new, found.aside), (3, 0));
-    assert_eq!(found.refused, Some((3, "its author is no member".to_owned())));
-    // In an open group nobody is a stranger.
-    let found = imported(Admission::Open, &[5, 7, 5, 7]);
-    assert_eq!((found.new, found.refused), (4, None));
 }
