@@ -126,6 +126,10 @@ impl Browser {
     /// # Panics
     /// If it fails.
     pub fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next += 1;
         let id = self.next;
         let mut call = json!({ "id": id, "method": method, "params": params });
@@ -139,8 +143,7 @@ impl Browser {
             let Message::Text(text) = self.socket.read().expect("the browser answers") else { continue };
             let mut heard: Value = serde_json::from_str(&text).expect("JSON");
             if heard["id"] == id {
-                assert!(heard.get("error").is_none(), "{method}: {heard}");
-                return heard["result"].take();
+                return if heard.get("error").is_none() { Ok(heard["result"].take()) } else { Err(heard) };
             }
             self.hear(&heard);
         }
@@ -225,7 +228,8 @@ impl Browser {
 
     fn try_eval(&mut self, expression: &str) -> Option<Value> {
         let params = json!({ "expression": expression, "returnByValue": true });
-        let mut answer = self.call("Runtime.evaluate", params);
+        // Refused where the page is left while it is asked.
+        let mut answer = self.try_call("Runtime.evaluate", params).ok()?;
         answer.get("exceptionDetails").is_none().then(|| answer["result"]["value"].take())
     }
 
