@@ -107,6 +107,22 @@ impl Node {
         self.folder
     }
 
+    /// Where its votes of the one epoch are, and the file that says what it has told of them. Waits until there are some: three of the four agree without it.
+    async fn votes(&self) -> (PathBuf, PathBuf) {
+        let until = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let entries = std::fs::read_dir(self.folder.path().join("consensus")).into_iter().flatten();
+            let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+            let journal = paths.iter().find(|path| path.is_dir() && path.to_string_lossy().contains("/bft-"));
+            let sent = paths.iter().find(|path| path.extension() == Some("sent".as_ref()));
+            if let Some((journal, sent)) = journal.zip(sent) {
+                return (journal.clone(), sent.clone());
+            }
+            assert!(tokio::time::Instant::now() < until, "not in time: node {} votes", self.number);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn until(&self, what: &str, done: impl Fn(&Shown) -> bool) -> Shown {
         let mut shown = self.shown.clone();
         let waited = timeout(DEADLINE, shown.wait_for(done)).await;
@@ -288,13 +304,6 @@ fn any_one_of_four_may_be_away_and_comes_back() {
     });
 }
 
-/// Where the votes of the one epoch are.
-fn journal(folder: &TempDir) -> PathBuf {
-    let entries = std::fs::read_dir(folder.path().join("consensus")).unwrap().map(|entry| entry.unwrap().path());
-    let is_journal = |path: &PathBuf| path.is_dir() && path.to_string_lossy().contains("/bft-");
-    entries.into_iter().find(is_journal).expect("it has voted")
-}
-
 #[test]
 fn a_sealer_whose_journal_was_cut_stays_out_and_comes_back_with_an_epoch_that_begins_by_itself() {
     runtime().block_on(async {
@@ -303,11 +312,8 @@ fn a_sealer_whose_journal_was_cut_stays_out_and_comes_back_with_an_epoch_that_be
         agree(&nodes).await;
         // Two are left, and what they vote now comes to nothing: nobody can show it to them later.
         let others = [(3, nodes.remove(3).kill().await), (1, nodes.remove(1).kill().await)];
-        let sent = || {
-            let files = std::fs::read_dir(nodes[1].folder.path().join("consensus")).unwrap();
-            let file = files.map(|file| file.unwrap().path()).find(|path| path.extension() == Some("sent".as_ref()));
-            std::fs::read(file.expect("it has voted")).unwrap()
-        };
+        let (journal, sent) = nodes[1].votes().await;
+        let sent = || std::fs::read(&sent).unwrap();
         for _ in 0..2 {
             let (before, until) = (sent(), tokio::time::Instant::now() + DEADLINE);
             while sent() == before {
@@ -316,7 +322,7 @@ fn a_sealer_whose_journal_was_cut_stays_out_and_comes_back_with_an_epoch_that_be
             }
         }
         let folder = nodes.remove(1).kill().await;
-        for file in std::fs::read_dir(journal(&folder)).unwrap() {
+        for file in std::fs::read_dir(journal).unwrap() {
             let file = std::fs::File::options().write(true).open(file.unwrap().path()).unwrap();
             file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         }
@@ -345,9 +351,9 @@ fn a_sealer_whose_journal_cannot_be_opened_says_so_and_comes_back_by_itself_when
         let mut nodes = four(0).await;
         nodes[0].note("all are there").await;
         agree(&nodes).await;
+        let (journal, _) = nodes[2].votes().await;
         let folder = nodes.remove(2).kill().await;
         // Where its votes of the epoch are kept there is something else.
-        let journal = journal(&folder);
         let away = folder.path().join("away");
         std::fs::rename(&journal, &away).unwrap();
         std::fs::write(&journal, b"no folder").unwrap();

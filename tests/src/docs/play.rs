@@ -361,9 +361,9 @@ impl Drop for Scene {
     }
 }
 
-/// The same command at a pseudo-terminal, its keyboard and its screen being ours.
+/// The same command at a pseudo-terminal, its keyboard and its screen being ours. Given to the shell of all other commands, whatever the user's own is.
 fn on_a_terminal(command: &str) -> String {
-    format!("script -qefc '{}' /dev/null", command.replace('\'', "'\\''"))
+    format!("SHELL=\"$BASH\" script -qefc '{}' /dev/null", command.replace('\'', "'\\''"))
 }
 
 /// The machine that a terminal is on; the page's own has no name.
