@@ -171,12 +171,13 @@ pub(super) async fn import(api: Api, asked: &Asked, body: Body) -> Result<Import
             let read = importer.read(batch);
             (importer, read)
         });
-        let (back, changes) =
+        let (back, mut changes) =
             reading.await.map_err(|e| CommandError::bug(format!("an import could not be read: {e}")))?;
         importer = back;
-        if !changes.is_empty() {
+        while !changes.is_empty() {
             let imported: Imported = mailbox.typed(Verb::Import { changes }).await?;
             importer.took(imported);
+            changes = importer.again();
         }
         if last || importer.is_over() {
             return Ok(importer.end(lines.cut));

@@ -60,8 +60,14 @@ pub struct Imported {
     pub new: u64,
     /// How many were here before.
     pub known: u64,
-    /// How many are kept in memory until what they wait for has come: see docs/protocol.md for when a change waits.
-    pub aside: u64,
+    /// The places of those that are kept in memory until what they wait for has come: see docs/protocol.md for when a change waits.
+    pub aside: Vec<u64>,
+    /// What those wait for that nobody has handed in: ids.
+    pub missing: Vec<String>,
+    /// The ids of those that are new here now, handed in this time or before.
+    pub applied: Vec<String>,
+    /// The places of those that nothing remembers: their authors are no members here, and no member has built on them so far.
+    pub strangers: Vec<u64>,
     /// The place of the first one that was refused, and why.
     pub refused: Option<(u64, String)>,
 }
@@ -79,8 +85,11 @@ pub struct ImportReport {
     pub new: u64,
     /// Changes that were here before.
     pub known: u64,
-    /// Changes that wait for others, which the file does not have before them; they are not on disk.
+    /// Changes that wait for others, which the file does not have; they are not on disk.
     pub aside: u64,
+    /// Changes of authors who are no members as far as this node knows, on which no member has built: they are left out.
+    #[serde(default)]
+    pub strangers: u64,
     /// Whether the file holds all that its header speaks of.
     pub complete: bool,
     /// What is wrong with the next line, if something is: what stands before it was taken in.

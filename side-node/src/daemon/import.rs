@@ -1,5 +1,8 @@
 //! Reading an export, batch by batch, for a running node and for a stopped one.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::replica::Incoming;
 use side_ledger::Genesis;
 
@@ -8,20 +11,48 @@ use crate::export::{
     Header, LineError, MAX_BATCH_BYTES, MAX_BATCH_CHANGES, MAX_HEADER_LINE_BYTES, MAX_LINE_BYTES, read_change,
 };
 
+/// Most changes of strangers that are remembered in case that a member has built on them: of a joiner whose admission stands in blocks, which a file does not have, as
+/// many as may come before some member's next change. Of more the oldest are forgotten.
+const MAX_STRANGERS: usize = 16_384;
+/// Most bytes of them.
+const MAX_STRANGER_BYTES: usize = 64 << 20;
+
 /// An import in progress: lines go in, checked changes come out, and what became of them goes in.
-#[derive(Debug)]
+///
+/// A change on which a member has built is a part of a closed group, whoever wrote it, and those who build on it stand after it. So what a stranger wrote is remembered,
+/// and handed in again when something that was taken in waits for it.
 pub struct Importer {
     genesis: Genesis,
     report: ImportReport,
-    /// The number of the line that the first change of the last batch stood in.
-    first: u64,
+    /// What was handed in last, with the numbers of its lines.
+    handed: Vec<(u64, Incoming)>,
+    /// The ids of changes of this file that wait for others.
+    aside: HashSet<String>,
+    /// Ids that something of this file waits for.
+    missing: Vec<String>,
+    strangers: HashMap<String, (u64, Incoming)>,
+    stranger_bytes: usize,
+    /// Their ids in the order of their lines, and ids of such as were handed in again.
+    oldest: VecDeque<String>,
+    /// How many were forgotten.
+    forgotten: u64,
 }
 
 impl Importer {
     /// An import into the group of this genesis.
     pub fn new(genesis: Genesis) -> Self {
         let report = ImportReport { group: genesis.id().to_string(), ..ImportReport::default() };
-        Self { genesis, report, first: 1 }
+        Self {
+            genesis,
+            report,
+            handed: Vec::new(),
+            aside: HashSet::new(),
+            missing: Vec::new(),
+            strangers: HashMap::new(),
+            stranger_bytes: 0,
+            oldest: VecDeque::new(),
+            forgotten: 0,
+        }
     }
 
     /// Whether so many lines of so many bytes make a batch.
@@ -31,7 +62,7 @@ impl Importer {
 
     /// Reads lines, without their ends: the changes in them, up to the first line that is not good.
     pub fn read(&mut self, lines: Vec<Vec<u8>>) -> Vec<Incoming> {
-        let mut changes = Vec::new();
+        self.handed.clear();
         for line in lines {
             if self.is_over() {
                 break;
@@ -39,15 +70,30 @@ impl Importer {
             match self.read_line(&line) {
                 Ok(change) => {
                     self.report.lines += 1;
-                    if changes.is_empty() {
-                        self.first = self.report.lines;
-                    }
-                    changes.extend(change);
+                    self.handed.extend(change.map(|change| (self.report.lines, change)));
                 }
                 Err(error) => self.report.problem = Some(format!("line {}: {error}", self.report.lines + 1)),
             }
         }
-        changes
+        self.handed()
+    }
+
+    /// Changes of strangers for which something waits, and those that they build on: to be handed in as those that were [read](Self::read), until there are none.
+    pub fn again(&mut self) -> Vec<Incoming> {
+        self.handed.clear();
+        while !self.is_over() && self.handed.len() < MAX_BATCH_CHANGES {
+            let Some(id) = self.missing.pop() else { break };
+            let Some((line, incoming)) = self.strangers.remove(&id) else { continue };
+            self.stranger_bytes -= incoming.change.bytes().len();
+            let header = incoming.change.header();
+            self.missing.extend(header.deps.iter().chain(&header.previous).map(ChangeId::to_string));
+            self.handed.push((line, incoming));
+        }
+        self.handed()
+    }
+
+    fn handed(&self) -> Vec<Incoming> {
+        self.handed.iter().map(|(_, change)| change.clone()).collect()
     }
 
     fn read_line(&mut self, line: &[u8]) -> Result<Option<Incoming>, LineError> {
@@ -67,15 +113,41 @@ impl Importer {
         read_change(line, &self.genesis).map(Some)
     }
 
-    /// What became of the changes of the last batch.
+    /// What became of the changes that were handed in.
     pub fn took(&mut self, imported: Imported) {
+        let handed = std::mem::take(&mut self.handed);
+        let at = |place: u64| usize::try_from(place).ok().and_then(|place| handed.get(place));
         self.report.new += imported.new;
         self.report.known += imported.known;
-        self.report.aside += imported.aside;
+        self.missing.extend(imported.missing);
+        self.aside.extend(imported.aside.into_iter().filter_map(at).map(|(_, waits)| waits.change.id().to_string()));
+        self.report.new += imported.applied.iter().filter(|id| self.aside.remove(*id)).count() as u64;
+        self.report.aside = self.aside.len() as u64;
+        imported.strangers.into_iter().filter_map(at).for_each(|(line, change)| self.remember(*line, change));
+        self.report.strangers = self.strangers.len() as u64 + self.forgotten;
         if let Some((place, why)) = imported.refused {
-            let line = self.first + place;
+            let line = at(place).map_or(self.report.lines, |(line, _)| *line);
             self.report.lines = line - 1;
             self.report.problem = Some(format!("line {line}: {}", LineError::Refused(why)));
+        }
+    }
+
+    fn remember(&mut self, line: u64, incoming: &Incoming) {
+        let id = incoming.change.id().to_string();
+        if self.strangers.insert(id.clone(), (line, incoming.clone())).is_some() {
+            return;
+        }
+        self.stranger_bytes += incoming.change.bytes().len();
+        self.oldest.push_back(id);
+        if self.oldest.len() > 2 * MAX_STRANGERS {
+            self.oldest.retain(|id| self.strangers.contains_key(id));
+        }
+        while self.strangers.len() > MAX_STRANGERS || self.stranger_bytes > MAX_STRANGER_BYTES {
+            let Some(oldest) = self.oldest.pop_front() else { break };
+            if let Some((_, oldest)) = self.strangers.remove(&oldest) {
+                self.stranger_bytes -= oldest.change.bytes().len();
+                self.forgotten += 1;
+            }
         }
     }
 

@@ -125,11 +125,14 @@ pub fn import(
                 None => last = true,
             }
         }
-        let changes = importer.read(lines);
-        let imported = member.import(changes, clock::now_ms());
-        opened.store.commit(&member.take_staged()).map_err(store_error)?;
-        member.durable();
-        importer.took(imported);
+        let mut changes = importer.read(lines);
+        while !changes.is_empty() {
+            let imported = member.import(changes, clock::now_ms());
+            opened.store.commit(&member.take_staged()).map_err(store_error)?;
+            member.durable();
+            importer.took(imported);
+            changes = importer.again();
+        }
     }
     close(opened)?;
     Ok(importer.end(cut))

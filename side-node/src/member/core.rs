@@ -244,11 +244,12 @@ impl Core {
         self.stage_merged(merged)
     }
 
-    /// Takes in changes whose signatures were checked, and says of each what came of it.
-    pub(super) fn import(&mut self, batch: Vec<Incoming>) -> (Digested, Vec<(ChangeId, Taken)>) {
+    /// Takes in changes whose signatures were checked, and says of each what came of it, and which were applied, those that had waited included.
+    pub(super) fn import(&mut self, batch: Vec<Incoming>) -> (Digested, Vec<(ChangeId, Taken)>, Vec<ChangeId>) {
         let merged = self.group.apply_batch(batch);
         let taken = merged.taken.clone();
-        (self.stage_merged(merged), taken)
+        let applied = merged.applied.iter().map(|index| self.replica().id(*index)).collect();
+        (self.stage_merged(merged), taken, applied)
     }
 
     /// Takes in a proof from a peer.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use bft_json_crdt::causality::ChangeIdx;
+use bft_json_crdt::change::ChangeId;
 use bft_json_crdt::replica::{Incoming, Verdict};
 use side_ledger::block::Height;
 use side_ledger::group::Taken;
@@ -147,14 +148,15 @@ impl Member {
     /// Takes in changes whose signatures were checked, in the order given. They are on disk once [`Member::durable`] was called after the next
     /// [`Member::take_staged`]. With the place of the first one that is refused, if one is: those before it are taken in.
     pub fn import(&mut self, batch: Vec<Incoming>, now_ms: u64) -> Imported {
-        let (digested, taken) = self.core.import(batch);
+        let (digested, taken, applied) = self.core.import(batch);
         self.news[0].extend(digested.entries.into_iter().map(News::Entry));
         for author in digested.equivocators {
             let text = self.core.equivocation(&author);
             self.news[0].push(News::Notice(text));
         }
         self.changed(None, now_ms);
-        let mut imported = Imported::default();
+        let mut imported =
+            Imported { applied: applied.iter().map(ChangeId::to_string).collect(), ..Imported::default() };
         for (place, (_, taken)) in taken.into_iter().enumerate() {
             let refused = match taken {
                 Taken::Judged(Verdict::Applied) => {
@@ -165,11 +167,17 @@ impl Member {
                     imported.known += 1;
                     continue;
                 }
-                Taken::Judged(Verdict::Waiting { .. } | Verdict::HeldBack | Verdict::Unsupported) => {
-                    imported.aside += 1;
+                Taken::Judged(verdict @ (Verdict::Waiting { .. } | Verdict::HeldBack | Verdict::Unsupported)) => {
+                    imported.aside.push(place as u64);
+                    if let Verdict::Waiting { missing } = verdict {
+                        imported.missing.extend(missing.iter().map(ChangeId::to_string));
+                    }
                     continue;
                 }
-                Taken::NotAdmitted => "its author is no member".to_owned(),
+                Taken::NotAdmitted => {
+                    imported.strangers.push(place as u64);
+                    continue;
+                }
                 Taken::Judged(Verdict::Unauthenticated) => LineError::Signature.to_string(),
                 Taken::Judged(Verdict::Malformed(why)) => why.to_string(),
                 Taken::Judged(Verdict::Invalid(why)) => why.to_string(),

@@ -93,6 +93,13 @@ fn text(report: &ImportReport) -> String {
             report.aside
         ));
     }
+    if report.strangers > 0 {
+        text.push_str(&format!(
+            "; {} left out: their authors are no members as far as this node knows. Who was voted in stands in blocks, which come from other nodes: start it with \
+             `side-node run`, then import again",
+            report.strangers
+        ));
+    }
     text
 }
 
