@@ -76,6 +76,14 @@ impl Engine {
         }
     }
 
+    /// Whether a message is to be kept and heard once it is not early any more: see [`Bft::is_early`].
+    pub fn is_early(&self, group: &Group, message: &Message) -> bool {
+        match self {
+            Self::Leader(_) => false,
+            Self::Bft(bft) => bft.is_early(group, message),
+        }
+    }
+
     /// The group has more changes. Also to be called where the group put blocks back.
     pub fn changed(&mut self, group: &mut Group) -> Vec<Effect> {
         match self {

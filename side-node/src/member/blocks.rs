@@ -10,6 +10,7 @@ use side_seal::{Effect, Engine, Event, Message, Record};
 use side_store::{LoadBounds, Store, Write};
 
 use super::core::damaged;
+use super::link::Link;
 use super::{Member, News, store_error};
 use crate::error::CommandError;
 use crate::net::LinkId;
@@ -141,7 +142,25 @@ impl Member {
         if let Message::Ask { want, have } = message {
             return there.asked(want, have);
         }
+        if self.engine.is_early(&self.core.group, &message) {
+            return there.keep_early(message);
+        }
         self.learn_from(&message);
+        self.take_in(link, message, now_ms);
+    }
+
+    /// Takes in what peers said of epochs to which the chain here has come only now. Nobody says it again.
+    pub(super) fn hear_early(&mut self, now_ms: u64) {
+        let (engine, group) = (&self.engine, &self.core.group);
+        let due = |there: &mut Link| there.take_due(|message| engine.is_early(group, message));
+        let due: Vec<(LinkId, Vec<Message>)> =
+            self.links.iter_mut().map(|(link, there)| (*link, due(there))).filter(|(_, due)| !due.is_empty()).collect();
+        for (link, messages) in due {
+            messages.into_iter().for_each(|message| self.take_in(link, message, now_ms));
+        }
+    }
+
+    fn take_in(&mut self, link: LinkId, message: Message, now_ms: u64) {
         let (effects, refusal) = self.engine.hear(&mut self.core.group, message.clone());
         self.carry_out(effects, Some(link), Some(&message), now_ms);
         match refusal {
@@ -149,7 +168,7 @@ impl Member {
             None | Some(Refusal::Full) => {}
             Some(refusal) => {
                 tracing::debug!(%refusal, "refused what a peer says about blocks");
-                if self.links.get_mut(&link).is_some_and(super::link::Link::refused) {
+                if self.links.get_mut(&link).is_some_and(Link::refused) {
                     self.fault(link, format!("it sent too much about blocks that is not good, at last: {refusal}"));
                 }
             }

@@ -20,6 +20,8 @@ use crate::net::{Peer, Stream};
 const MAX_QUEUED: usize = 512;
 /// Most questions of one peer that wait for their answer. An honest one asks for a few blocks at a time, and asks again.
 const MAX_ANSWERS: usize = 16;
+/// Most proofs of one peer that wait until the chain here has come to their epoch: as many as an honest one has.
+pub(super) const MAX_EARLY: usize = side_seal::bft::MAX_EVIDENCE;
 /// Most ids of blocks that are remembered as known to the peer. A forgotten one costs an echo, nothing else.
 const MAX_KNOWN: usize = 256;
 /// Most messages about blocks that are refused on one link before it is ended: more is no accident.
@@ -44,6 +46,8 @@ pub(super) struct Link {
     budget: Budget,
     queue: VecDeque<Message>,
     answers: VecDeque<(BlockId, Vec<BlockId>)>,
+    /// What the peer has said of epochs to which the chain here has not come.
+    early: VecDeque<Message>,
     known: Known,
     /// The highest block that the peer has told of.
     pub(super) told: Option<(Rank, BlockId)>,
@@ -75,6 +79,7 @@ impl Link {
             budget: Budget { left: SIGNATURES_AT_ONCE, at_ms: 0 },
             queue: VecDeque::new(),
             answers: VecDeque::new(),
+            early: VecDeque::new(),
             known: Known::default(),
             told: None,
             greeted: false,
@@ -192,6 +197,21 @@ impl Link {
             self.answers.pop_front();
         }
         self.answers.push_back((want, have));
+    }
+
+    /// Keeps what the peer says too early. Of too much the oldest goes.
+    pub(super) fn keep_early(&mut self, message: Message) {
+        if self.early.len() >= MAX_EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(message);
+    }
+
+    /// What is not early any more.
+    pub(super) fn take_due(&mut self, is_early: impl Fn(&Message) -> bool) -> Vec<Message> {
+        let (early, due) = std::mem::take(&mut self.early).into_iter().partition(|message| is_early(message));
+        self.early = early;
+        due.into()
     }
 
     /// Whether what there is for the peer may wait for a moment.

@@ -284,6 +284,7 @@ impl Member {
     /// The time has come for what [`Member::deadline`] named, or a round of events is over. To be called before [`Member::take_staged`].
     pub fn tick(&mut self, now_ms: u64) {
         self.ask_again(now_ms);
+        self.hear_early(now_ms);
         self.tick_state(now_ms);
         self.learn();
         self.do_duties(now_ms);

@@ -51,12 +51,12 @@ pub(crate) struct Agreement {
     /// The last certificate: it is shown again, as simplex shows it to whoever was away.
     last: Option<Certificate>,
     pub(crate) certified: u64,
-    /// Proofs that were handed out against a sealer that voted twice.
-    pub(crate) proofs: u64,
+    /// The epochs in which a sealer voted twice and somebody has the proof.
+    pub(crate) proven: BTreeSet<Epoch>,
 }
 
 /// That a sealer voted for two blocks of one view.
-fn evidence(seat: &Seat, keypair: &Keypair, view: u64, blocks: [BlockId; 2]) -> Option<Evidence> {
+pub(crate) fn evidence(seat: &Seat, keypair: &Keypair, view: u64, blocks: [BlockId; 2]) -> Option<Evidence> {
     let scheme = seat.signer(keypair)?;
     let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(view));
     let vote = |block: BlockId| {
@@ -66,7 +66,7 @@ fn evidence(seat: &Seat, keypair: &Keypair, view: u64, blocks: [BlockId; 2]) -> 
     Evidence::new(&activity)
 }
 
-fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: BlockId) -> Certificate {
+pub(crate) fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: BlockId) -> Certificate {
     let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(view));
     let proposal = Proposal::new(round, View::new(view - 1), Digest(block.0));
     let schemes = signers.iter().filter_map(|keypair| seat.signer(keypair));
@@ -277,21 +277,23 @@ impl World {
         }
     }
 
-    /// Somebody's simplex has seen both votes.
+    /// Somebody's simplex has seen both votes. If its machine crashes before the proof is on disk, nobody has it: then somebody else's has seen them too.
     fn accuse(&mut self, proof: Evidence) {
         let all: Vec<usize> = self.honest().filter(|number| self.nodes[*number].is_on()).collect();
         if all.is_empty() {
             return;
         }
         let number = all[self.rng.below(all.len() as u64) as usize];
-        let now_ms = self.now_ms + self.nodes[number].skew_ms;
+        let (now_ms, epoch) = (self.now_ms + self.nodes[number].skew_ms, proof.epoch());
         if let Some(member) = &mut self.nodes[number].member {
             member.request(Request::Offence(proof), now_ms);
-            self.agreement.proofs += 1;
             self.round(number);
         }
-        if let Some(open) = &mut self.agreement.open {
-            open.proven = true;
+        if self.known_epochs(number).contains(&epoch) {
+            self.agreement.proven.insert(epoch);
+            if let Some(open) = &mut self.agreement.open {
+                open.proven = true;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bft_json_crdt::hash::hash;
 use bft_json_crdt::identity::AuthorId;
 use side_ledger::BlockId;
-use side_ledger::block::Rank;
+use side_ledger::block::{Epoch, Rank};
 use side_ledger::chain::Chain;
 
 use crate::plan::Evil;
@@ -163,18 +163,18 @@ impl World {
 
     /// In BFT mode a proof that one member's simplex has found reaches all.
     fn a_sealer_that_voted_twice_is_known_to_all(&self) {
-        if self.agreement.proofs == 0 {
-            return;
-        }
-        for number in self.honest() {
-            assert!(self.knows_the_liar(number), "{}: {number} does not know that a sealer voted twice", self.place());
+        for (number, epoch) in self.honest().flat_map(|number| self.agreement.proven.iter().map(move |at| (number, at)))
+        {
+            let knows = self.known_epochs(number).contains(epoch);
+            assert!(knows, "{}: {number} does not know that a sealer voted twice in {epoch:?}", self.place());
         }
     }
 
-    fn knows_the_liar(&self, number: usize) -> bool {
+    /// In which epochs, as far as a member knows, the liar voted twice.
+    pub(crate) fn known_epochs(&self, number: usize) -> BTreeSet<Epoch> {
         let liar = self.nodes[0].keypair.author();
-        let member = self.nodes[number].member.as_ref();
-        member.is_some_and(|member| member.engine().proofs().iter().any(|guilt| guilt.sealer == liar))
+        let proofs = self.nodes[number].member.iter().flat_map(|member| member.engine().proofs());
+        proofs.filter(|guilt| guilt.sealer == liar).map(|guilt| guilt.epoch).collect()
     }
 
     /// Whether all honest members are on and agree about everything, and nothing waits to be sealed.
@@ -195,7 +195,7 @@ impl World {
             all.len() == 1
         };
         // What one member's simplex has found is on its way for a moment.
-        let known = || self.agreement.proofs == 0 || self.honest().all(|number| self.knows_the_liar(number));
+        let known = || self.honest().all(|number| self.known_epochs(number).is_superset(&self.agreement.proven));
         agree && all_sealed() && heads() && known()
     }
 

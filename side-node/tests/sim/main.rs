@@ -6,6 +6,7 @@
 
 mod agreement;
 mod bft_plays;
+mod early;
 mod evil;
 mod invariants;
 mod node;

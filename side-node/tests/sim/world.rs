@@ -597,7 +597,8 @@ impl World {
         let proofs = member.engine().proofs();
         let is_convicted = proofs.iter().any(|guilt| guilt.epoch == epoch && sealers.contains(&guilt.sealer));
         let moved = self.ledgers.has_moved(number, tip);
-        if self.plan.bft && self.plan.restores && self.is_troubled() && self.rng.once_in(4) {
+        let begin_epochs = self.plan.restores || self.plan.evil == Evil::TwoFaces;
+        if self.plan.bft && begin_epochs && self.is_troubled() && self.rng.once_in(4) {
             return self.vote_for_an_epoch(number);
         }
         if !is_convicted && (moved || pending == 0) {

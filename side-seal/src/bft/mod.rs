@@ -56,8 +56,8 @@ use crate::message::{ANSWER_BYTES, MAX_HAVE, Message};
 
 /// How far proposed blocks run ahead of the last final one, so that runs of final blocks stay short and little is executed twice.
 pub const MAX_UNFINAL: u64 = 8;
-/// Most proofs against sealers that are kept, one for each sealer and epoch.
-pub const MAX_EVIDENCE: usize = 1024;
+/// Most proofs against sealers that are kept, one for each sealer and epoch. All are in one greeting. Fewer than a third of the sealers lie, and epochs begin by votes.
+pub const MAX_EVIDENCE: usize = 256;
 /// How long the sealers wait for one another to close a set, in ms: the first by key closes at once, the next a step later, and so on.
 pub const CLOSE_STEP_MS: u64 = 3_000;
 
@@ -200,6 +200,12 @@ impl Bft {
         };
         self.consider(group, &mut effects);
         (effects, heard.err())
+    }
+
+    /// Whether a message says nothing yet, since the chain has not come to the epoch that it is about. Such a one is dropped by [`Bft::hear`], and nobody says it again:
+    /// keep it, and give it once it is not early any more. Its signatures cannot be checked before, so keep few.
+    pub fn is_early(&self, group: &Group, message: &Message) -> bool {
+        matches!(message, Message::Evidence(found) if found.epoch() > self.next(group).0.epoch)
     }
 
     /// The group has more changes: what waited for them may go on. Also to be called where the group put blocks back.
@@ -375,7 +381,7 @@ impl Bft {
 
     /// Keeps a proof against a sealer, and shows it to everybody.
     fn convict(&mut self, group: &Group, found: Evidence, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
-        // Of an epoch that is not known here it says nothing yet.
+        // Of an epoch that is not known here it says nothing: see `is_early`.
         let Some(seat) = Seat::of_epoch(group, found.epoch()) else { return Ok(()) };
         let sealer = found.check(&seat).ok_or(Refusal::Evidence)?;
         let key = (sealer, found.epoch());

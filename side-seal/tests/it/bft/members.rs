@@ -3,8 +3,9 @@
 use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::Incoming;
+use commonware_codec::Encode as _;
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
-use commonware_consensus::simplex::types::{Finalization, Finalize, Proposal};
+use commonware_consensus::simplex::types::{Activity, ConflictingNotarize, Finalization, Finalize, Notarize, Proposal};
 use commonware_consensus::types::{Epoch as SimplexEpoch, Round, View};
 use commonware_cryptography::certificate::Signers;
 use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
@@ -15,7 +16,9 @@ use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::transaction::Transaction;
 use side_seal::bft::certificate::Certificate;
+use side_seal::bft::evidence::Evidence;
 use side_seal::bft::request::{Reply, Request, Ticket};
+use side_seal::bft::run::FinalRun;
 use side_seal::bft::seat::Seat;
 use side_seal::bft::{IDLE_MS, START_MS};
 use side_seal::effect::Refusal;
@@ -236,4 +239,37 @@ pub(super) fn agree_on(members: &mut [Member]) -> BlockId {
 /// How long a leader waits at most.
 pub(super) fn idle(member: &mut Member) -> Vec<Effect> {
     member.later(IDLE_MS)
+}
+
+pub(super) fn final_run(member: &Member) -> FinalRun {
+    let last = member.bft.greet().into_iter().find_map(|message| match message {
+        Message::Final(run) => Some(run),
+        _ => None,
+    });
+    last.unwrap()
+}
+
+pub(super) fn two_votes(seat: &Seat, by: usize) -> Evidence {
+    let scheme = seat.signer(&keypair(by)).unwrap();
+    let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(5));
+    let vote = |payload| {
+        let proposal = Proposal::new(round, View::new(4), Digest(payload));
+        Notarize::<Scheme, _>::sign(&scheme, proposal).unwrap()
+    };
+    let found = ConflictingNotarize::new(vote([1; 32]), vote([2; 32]));
+    assert!(!found.encode().is_empty());
+    Evidence::new(&Activity::ConflictingNotarize(found)).unwrap()
+}
+
+/// What leads and follows a first block: the four founders, and somebody who does not seal.
+pub(super) fn founders_and_a_reader() -> Vec<Member> {
+    Member::founders().into_iter().chain([Member::new(4)]).collect()
+}
+
+pub(super) fn asks(effects: &[Effect]) -> Vec<(BlockId, Vec<BlockId>)> {
+    let ask = |effect: &Effect| match effect {
+        Effect::Ask(Message::Ask { want, have }) => Some((*want, have.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(ask).collect()
 }
