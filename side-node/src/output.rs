@@ -279,7 +279,7 @@ pub fn status(status: &Status) -> String {
         Some(height) => format!(", final up to {height}"),
         None => held,
     };
-    line("block", format!("{} ({}){last}; {} changes pending", status.height, short(&status.block), status.pending));
+    line("block", format!("{} ({}){last}; pending changes: {}", status.height, short(&status.block), status.pending));
     line("state", status.state_root.clone());
     let sealers: Vec<String> = status.sealers.iter().map(who).collect();
     line(
