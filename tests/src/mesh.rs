@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::process::{Process, eventually};
 use crate::wire::Wire;
@@ -20,9 +21,12 @@ pub fn lonely() -> Home {
     Home::new(&nowhere())
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+/// A port that the system gives to nobody else while this is held, but at which a program of the test's can listen: as long as nobody does, a bound socket and a
+/// listener may have one address if both say that it may be used again, as listeners do.
+fn held_port() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).and_then(|()| socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a port");
+    (socket.local_addr().expect("an address"), socket)
 }
 
 /// A node in a root of its own.
@@ -37,6 +41,8 @@ pub struct Island {
     pub at: SocketAddr,
     /// It, running.
     pub process: Option<Process>,
+    /// Keeps the port for it, also while it is off.
+    _held: TcpSocket,
 }
 
 impl Island {
@@ -50,8 +56,8 @@ impl Island {
             None => home.init(name),
         }
         let key = home.status(name)["key"].as_str().expect("a key").to_owned();
-        let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let island = Self { home, name: name.to_owned(), key, at, process: None };
+        let (at, held) = held_port();
+        let island = Self { home, name: name.to_owned(), key, at, process: None, _held: held };
         island.configure(&[]);
         island
     }
