@@ -8,3 +8,4 @@ mod faults;
 mod flow;
 mod newcomer;
 mod service;
+mod tls;
