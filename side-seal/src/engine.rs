@@ -281,13 +281,18 @@ impl Engine {
 
     /// The key that a node goes on under which signs with `key`: the one that has taken its place, once that has all of it in a block that is final, or held by more
     /// than two thirds of the voters. Such a block stays, so nobody needs the old key any more.
+    ///
+    /// That need not be the last block: where the new key votes and every voter's word is needed, no later one is held before the node goes on.
     pub fn successor(&self, group: &Group, key: &AuthorId) -> Option<AuthorId> {
         let chain = group.chain();
+        let new = chain.replaced(key)?;
         let stands = match self {
-            Self::Leader(leader) => leader.is_held(group, chain.height()),
+            Self::Leader(leader) => {
+                leader.is_held(group, chain.height()) || chain.seat_had_moved(key, leader.held_height(group))
+            }
             Self::Bft(bft) => bft.final_height(group) >= chain.height(),
         };
-        chain.replaced(key).filter(|_| stands)
+        stands.then_some(new)
     }
 
     /// The number of the present epoch.

@@ -12,12 +12,21 @@ use bft_json_crdt::identity::AuthorId;
 
 use super::Chain;
 use crate::accounts::Rotation;
+use crate::block::Height;
+use crate::governance::Governance;
 use crate::receipt::Reason;
 use crate::transaction::{KeyApprove, KeyRotate};
 
 /// Over how many rotations a payment to a key that has been rotated is led on. Whoever pays an older one is refused and keeps its coins: else somebody could make many keys, and make
 /// everybody walk along them with each payment.
 pub const MAX_HOPS: usize = 16;
+
+/// Whether the old key has no seat, and the new one waits for no close.
+fn has_moved(governance: &Governance, old: &AuthorId, new: &AuthorId) -> bool {
+    !governance.voters.contains(old)
+        && !governance.sealers.contains(old)
+        && [old, new].into_iter().all(|key| !governance.pending.contains_key(key))
+}
 
 impl Chain {
     /// The author wants another key in its place. In an open group a key without a vote needs nobody's consent: everybody is a member, and what it owns is its own.
@@ -80,11 +89,15 @@ impl Chain {
     /// The key that has taken this one's place, once it has all of it: of the old key's seat nothing is left, and its own waits for no close.
     pub fn replaced(&self, old: &AuthorId) -> Option<AuthorId> {
         let new = self.accounts.get(old).successor()?;
-        let governance = &self.governance;
-        let moving = governance.voters.contains(old)
-            || governance.sealers.contains(old)
-            || [*old, new].iter().any(|key| governance.pending.contains_key(key));
-        (!moving).then_some(new)
+        has_moved(&self.governance, old, &new).then_some(new)
+    }
+
+    /// Whether this key's seat had moved to the one in its place with the block at this height, or before. Never of a key without a seat, since nothing tells when it was replaced.
+    pub fn seat_had_moved(&self, old: &AuthorId, height: Height) -> bool {
+        let Some(new) = self.accounts.get(old).successor() else { return false };
+        let governance = self.at(Height(height.0 + 1)).map_or(&self.governance, |next| &next.before);
+        // A key that votes takes nobody's place: it was decided before this one voted.
+        governance.voters.contains(&new) && has_moved(governance, old, &new)
     }
 
     /// Whether another key has taken this one's place.

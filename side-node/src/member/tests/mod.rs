@@ -4,6 +4,7 @@ mod follow;
 mod glance;
 mod hostile;
 mod restored;
+mod rotate;
 mod sealing;
 mod trouble;
 
