@@ -140,6 +140,7 @@ impl Member {
         };
         there.heard(&message);
         if let Message::Ask { want, have } = message {
+            there.learns |= want == BlockId::origin(self.core.group.id());
             return there.asked(want, have);
         }
         if self.engine.is_early(&self.core.group, &message) {

@@ -1,7 +1,8 @@
 //! What a node has to learn before it writes, seals and gives its word again where its copy may be old.
 //!
 //! Whatever it has told and forgotten, somebody else holds. One peer may hold none of it: the node's last change may have reached only another one. So it listens to each
-//! voter that has ever written something, and to more of them than may lie, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whether a liar among them
+//! voter that has ever written something, and to more of them than may lie, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whoever says that its own
+//! copy may be old is heard, but is none of those many: two old copies would teach each other that nothing has happened. Whether a liar among them
 //! tells of blocks that nobody can show does not matter: of blocks and words only those under the node's own signature count, and nobody else makes those. A voter
 //! that never comes back keeps the node waiting until its owner says that the copy is good.
 //!
@@ -25,6 +26,8 @@ use super::{Member, News};
 pub(super) struct Learning {
     /// Voters that have told what they hold of this node's changes; all of that is here.
     own: BTreeSet<AuthorId>,
+    /// Those of them whose own copy is not old, as far as they say.
+    sound: BTreeSet<AuthorId>,
     /// Where the chain ends of those of them that have told that, too; nothing where there is no block.
     ends: BTreeMap<AuthorId, Option<Rank>>,
     /// The highest block that this node has sealed or given its word for, as others show it.
@@ -46,7 +49,7 @@ impl Member {
         self.others().into_iter().filter(|voter| replica.author(voter.as_bytes()).is_some()).collect()
     }
 
-    /// How many of the other voters have to be heard at least. A copy may be so old that it knows of few who have written: of so many one is no liar, and shows who else has.
+    /// How many of the other voters with a sound copy have to be heard at least. A copy may be so old that it knows of few who have written: of so many one is no liar, and shows who else has.
     fn least(&self) -> usize {
         let voters = self.core.group.chain().electorate().voters.len();
         (voters - two_thirds(voters) + 1).min(self.others().len())
@@ -64,6 +67,10 @@ impl Member {
                 self.learning.own.insert(there.peer.key);
                 if there.greeted {
                     self.learning.ends.insert(there.peer.key, there.told.map(|(rank, _)| rank));
+                    // What it has said of itself came before the answer to this node's question.
+                    if !there.learns {
+                        self.learning.sound.insert(there.peer.key);
+                    }
                 }
             }
         }
@@ -95,7 +102,8 @@ impl Member {
             let told = |there: &super::link::Link| there.knows_own_tip(replica);
             self.links.values().any(|there| (!by_relay || there.peer.transport == "relay") && told(there))
         };
-        let heard = || self.learning.own.len() >= self.least() && self.teachers().is_subset(&self.learning.own);
+        let learning = &self.learning;
+        let heard = || learning.sound.len() >= self.least() && self.teachers().is_subset(&learning.own);
         knows(true) || (knows(false) && heard())
     }
 
@@ -118,7 +126,7 @@ impl Member {
             })
         };
         let ends = &self.learning.ends;
-        let by_all = ends.len() >= self.least()
+        let by_all = self.learning.sound.len() >= self.least()
             && ends.values().all(|end| reached(*end))
             && self.teachers().iter().all(|teacher| ends.contains_key(teacher));
         let heard = told(true) || (told(false) && by_all);

@@ -51,6 +51,8 @@ pub(super) struct Link {
     known: Known,
     /// The highest block that the peer has told of.
     pub(super) told: Option<(Rank, BlockId)>,
+    /// Whether the peer says that its copy may be old: it has asked where the chain ends.
+    pub(super) learns: bool,
     /// Whether the peer has told where its chain ends.
     pub(super) greeted: bool,
     /// What is said about the state to newcomers, or by one.
@@ -82,6 +84,7 @@ impl Link {
             early: VecDeque::new(),
             known: Known::default(),
             told: None,
+            learns: false,
             greeted: false,
             state: StateLane::default(),
             turn: 0,

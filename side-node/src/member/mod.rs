@@ -200,8 +200,8 @@ impl Member {
         }
         let mut greeting = self.engine.greet(&self.core.group);
         if !self.sealing {
-            // It waits to hear where the others' chain ends, and that there is none is an answer too.
-            greeting.push(Message::Ask { want: BlockId::origin(self.id()), have: Vec::new() });
+            // It waits to hear where the others' chain ends, and that there is none is an answer too. Said first, so that whoever hears anything of it knows that its copy may be old.
+            greeting.insert(0, Message::Ask { want: BlockId::origin(self.id()), have: Vec::new() });
         }
         let own = self.core.author();
         self.links.insert(link, Link::new(peer, self.core.replica(), own, greeting));

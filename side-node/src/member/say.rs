@@ -5,6 +5,7 @@ use bft_json_crdt::value::Value;
 use side_ledger::transaction::vote::{Parameter, Role};
 use side_ledger::transaction::{MemberVote, ParameterVote, TRANSACTION_VERSION, Transfer, VoterAsk};
 use side_ledger::{Admission, Position, Transaction};
+use side_seal::Engine;
 use side_seal::effect::VoteError;
 
 use super::{Member, News};
@@ -18,7 +19,10 @@ impl Member {
     /// Writes what a verb asks to be written; `None` if it only asks. Nodes are named as `local` knows them, then as the group does.
     pub fn say(&mut self, verb: &Verb, local: LocalNames<'_>, now_ms: u64) -> Option<Result<Position, CommandError>> {
         let writes = matches!(verb, Verb::Note { .. } | Verb::Swap { .. } | Verb::Send { .. } | Verb::Vote { .. });
-        if let Some(refused) = self.retired().filter(|_| writes) {
+        // Of a key whose seat has not moved yet the word and the vote for a sealer still count, and the others may need both to go on.
+        let elects = || matches!(self.engine, Engine::Leader(_)) && self.in_force().elects(&self.author());
+        let is_election = matches!(verb, Verb::Vote { ballot: Ballot::Leader { .. } });
+        if let Some(refused) = self.retired().filter(|_| writes && !(is_election && elects())) {
             return Some(Err(refused));
         }
         let transaction = match verb {

@@ -51,7 +51,7 @@ impl Member {
     }
 
     /// The set of voters that is in force: in leader mode that under which the last block was sealed (docs/protocol.md, section 11.6).
-    fn in_force(&self) -> &Electorate {
+    pub(super) fn in_force(&self) -> &Electorate {
         let chain = self.core.group.chain();
         match (&self.engine, chain.tip()) {
             (Engine::Leader(_), Some(tip)) => &tip.electorate,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::hash::hash;
-use bft_json_crdt::identity::AuthorId;
+use bft_json_crdt::identity::{AuthorId, Keypair};
 use side_ledger::BlockId;
 use side_ledger::block::{Epoch, Rank};
 use side_ledger::chain::Chain;
@@ -74,7 +74,8 @@ impl World {
     /// No honest member ever has a proof against another one, nor against itself: neither of a forked chain of changes, nor of a rank that was sealed twice.
     fn no_honest_member_is_convicted(&self, number: usize) {
         let Some(member) = &self.nodes[number].member else { return };
-        let honest: BTreeSet<AuthorId> = self.honest().map(|at| self.nodes[at].keypair.author()).collect();
+        let keys = |at: usize| self.nodes[at].retired.iter().chain([&self.nodes[at].keypair]).map(Keypair::author);
+        let honest: BTreeSet<AuthorId> = self.honest().flat_map(keys).collect();
         let forked = member.group().replica().proofs().find(|proof| honest.contains(&proof.author()));
         assert!(forked.is_none(), "{}: {number} holds a proof that an honest member forked its chain", self.place());
         let sealed = member.engine().proofs().into_iter().find(|guilt| honest.contains(&guilt.sealer));
@@ -196,7 +197,9 @@ impl World {
         };
         // What one member's simplex has found is on its way for a moment.
         let known = || self.honest().all(|number| self.known_epochs(number).is_superset(&self.agreement.proven));
-        agree && all_sealed() && heads() && known()
+        // Whoever wanted another key has it.
+        let rotated = || self.nodes.iter().all(|node| node.next.is_none());
+        agree && rotated() && all_sealed() && heads() && known()
     }
 
     /// What must hold once everything has healed.

@@ -47,6 +47,9 @@ pub(crate) struct Node {
     /// Whose machine it is: the faces of a liar have the same number.
     pub(crate) who: usize,
     pub(crate) keypair: Keypair,
+    /// The key that is to take its place, and those whose place was taken.
+    pub(crate) next: Option<Keypair>,
+    pub(crate) retired: Vec<Keypair>,
     pub(crate) disk: SimDisk,
     store: Option<SimStore>,
     /// Nothing while it is off.
@@ -70,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) checked: Option<BlockId>,
     /// When its chain last grew, or nothing was pending.
     pub(crate) moved_ms: u64,
+    /// When the set of voters last waited for no close.
+    pub(crate) closed_ms: u64,
     /// The last messages that it heard, for those who repeat them.
     pub(crate) heard: VecDeque<(Stream, Bytes)>,
 }
@@ -80,6 +85,8 @@ impl Node {
             number,
             who,
             keypair,
+            next: None,
+            retired: Vec::new(),
             disk: SimDisk::new(seed, Faults::default()),
             store: None,
             member: None,
@@ -94,6 +101,7 @@ impl Node {
             stays_out: false,
             checked: None,
             moved_ms: 0,
+            closed_ms: 0,
             heard: VecDeque::new(),
         }
     }
@@ -109,6 +117,7 @@ impl Node {
         let name = Name::new(&format!("node{}", self.who)).expect("a name");
         let mut member =
             Member::load(name, genesis.clone(), self.keypair.clone(), &mut store).expect("its own store is good");
+        member.rotate_to(self.next.clone());
         if self.restored {
             member.distrust(CommandError::user("this copy may be old"));
         }

@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) bft: bool,
     /// Whether disks are set back to an older state.
     pub(crate) restores: bool,
+    /// Whether members have their keys replaced.
+    pub(crate) rotates: bool,
 }
 
 impl Plan {
@@ -67,6 +69,19 @@ impl Plan {
         Self { bft: true, restores: false, ..Self::of(seed, Evil::TwoFaces) }
     }
 
+    /// Members whose keys are replaced, in groups of two and more; in every other play one of four and more lies.
+    pub(crate) fn rotating(seed: u64) -> Self {
+        let evil = [Evil::Nobody, Evil::TwoFaces, Evil::Nobody, Evil::Stalls][(seed % 4) as usize];
+        let plan = Self { rotates: true, ..Self::of(seed, evil) };
+        let members = if evil == Evil::Nobody { 2 + (seed / 2 % 4) as usize } else { plan.members };
+        Self { members, ..plan }
+    }
+
+    /// The same among sealers that agree on each block.
+    pub(crate) fn bft_rotating(seed: u64) -> Self {
+        Self { bft: true, restores: false, rotates: true, ..Self::of(seed, Evil::Nobody) }
+    }
+
     pub(crate) fn of(seed: u64, evil: Evil) -> Self {
         let mut rng = Rng::new(seed);
         Self {
@@ -81,6 +96,7 @@ impl Plan {
             part_every_ms: rng.between(1_000, 3_000),
             bft: false,
             restores: !seed.is_multiple_of(3),
+            rotates: false,
         }
     }
 }

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 use bft_json_crdt::hash::hash;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bytes::Bytes;
+use side_ledger::accounts::Rotation;
+use side_ledger::genesis::Rules;
 use side_ledger::{Admission, BlockId, Genesis, GroupSpec, Limits, Name, Sealing};
 use side_node::api::control::{Ballot, Verb};
+use side_node::member::Member;
 use side_node::net::{LinkId, Peer, Stream};
 use side_seal::Message;
 use side_store::sim::Faults;
@@ -22,6 +25,8 @@ use crate::rng::Rng;
 const INTERVAL_MS: u64 = 150;
 /// Messages that a link holds.
 const ROOM: usize = 64;
+/// Between the moments at which somebody wants another key.
+const ROTATE_EVERY_MS: u64 = 1_500;
 /// How long people wait for a block before they vote for another sealer.
 const PATIENCE_MS: u64 = 1_200;
 /// What each member owns at first.
@@ -51,6 +56,8 @@ enum Due {
     Heal,
     /// The disks are copied.
     Backup,
+    /// Somebody wants another key.
+    Rotate,
     /// The sealers agree.
     Agree,
 }
@@ -64,6 +71,7 @@ pub(crate) struct Tally {
     pub(crate) cuts: u64,
     pub(crate) partings: u64,
     pub(crate) votes: u64,
+    pub(crate) rotations: u64,
     pub(crate) blocks: u64,
     pub(crate) forks: u64,
     pub(crate) proofs: u64,
@@ -86,6 +94,8 @@ pub(crate) struct World {
     /// Which side of the cut each machine is on.
     side: Vec<bool>,
     trace: [u8; 32],
+    /// When somebody last approved the next key of a machine, or asked for a vote of its own.
+    approved: BTreeMap<(usize, usize), u64>,
     /// Whether things still fail.
     pub(crate) troubled: bool,
 }
@@ -105,7 +115,7 @@ impl World {
         let mut keys: Vec<Keypair> = (0..plan.members).map(keypair).collect();
         keys.sort_by_key(Keypair::author);
         let founders: Vec<AuthorId> = keys.iter().map(Keypair::author).collect();
-        let genesis = Genesis::new(GroupSpec {
+        let spec = GroupSpec {
             name: Name::new("world").expect("a name"),
             created_ms: 1,
             nonce: [plan.seed as u8; 32],
@@ -118,8 +128,9 @@ impl World {
                 Sealing::Leader { interval_ms: INTERVAL_MS }
             },
             limits: Limits::default(),
-        })
-        .expect("a group");
+        };
+        let rules = if plan.rotates { Rules::Rotation } else { Rules::First };
+        let genesis = Genesis::founded(spec, None, rules).expect("a group");
         let faces = if plan.evil == Evil::TwoFaces { vec![0, 0] } else { vec![0] };
         let machines = faces.into_iter().chain(1..plan.members);
         let nodes: Vec<Node> = machines
@@ -140,6 +151,7 @@ impl World {
             next: 0,
             next_link: 0,
             trace: [0; 32],
+            approved: BTreeMap::new(),
             troubled: true,
             plan,
         };
@@ -166,6 +178,9 @@ impl World {
         ] {
             let wait = self.rng.between(every / 2, every * 2);
             self.put(wait, due);
+        }
+        if plan.rotates {
+            self.again(ROTATE_EVERY_MS, Due::Rotate);
         }
     }
 
@@ -255,7 +270,7 @@ impl World {
                 self.agree();
                 self.put(LOOK_MS, Due::Agree);
             }
-            Due::Crash | Due::Cut | Due::Part | Due::Backup if !self.is_troubled() => {}
+            Due::Crash | Due::Cut | Due::Part | Due::Backup | Due::Rotate if !self.is_troubled() => {}
             Due::Crash => {
                 let number = self.rng.below(self.nodes.len() as u64) as usize;
                 self.crash(number);
@@ -273,6 +288,10 @@ impl World {
                 self.side.fill(false);
                 self.note(b"h");
                 self.connect_all();
+            }
+            Due::Rotate => {
+                self.somebody_rotates();
+                self.again(ROTATE_EVERY_MS, Due::Rotate);
             }
             Due::Backup => {
                 for node in self.nodes.iter_mut().filter(|node| node.is_on()) {
@@ -588,10 +607,16 @@ impl World {
 
     /// Whoever sees nothing move votes for another sealer; mostly all for the same.
     fn look(&mut self, number: usize) {
+        if self.plan.rotates {
+            self.approve(number);
+            self.ask_to_vote(number);
+            self.join_a_vote(number);
+            self.go_on_under_the_next_key(number);
+        }
         let Some(member) = &self.nodes[number].member else { return };
         let chain = member.group().chain();
         let (tip, pending) = (chain.tip_id(), chain.pending());
-        let sealers = chain.governance().sealers.clone();
+        let (sealers, voters) = (chain.governance().sealers.clone(), chain.governance().voters.clone());
         let epoch = chain.governance().epoch;
         // Whoever sees a proof against the present sealer votes even where nothing waits: others take no more of its blocks.
         let proofs = member.engine().proofs();
@@ -601,7 +626,9 @@ impl World {
         if self.plan.bft && begin_epochs && self.is_troubled() && self.rng.once_in(4) {
             return self.vote_for_an_epoch(number);
         }
-        if !is_convicted && (moved || pending == 0) {
+        // A set that is not closed for long is no different: its sealer may wait for another epoch.
+        let closes = !self.plan.rotates || self.now_ms < self.nodes[number].closed_ms + 6 * PATIENCE_MS;
+        if !is_convicted && (moved || pending == 0) && closes {
             self.nodes[number].moved_ms = self.now_ms;
             return;
         }
@@ -610,13 +637,98 @@ impl World {
             return;
         }
         let candidates: Vec<AuthorId> = self.honest().map(|at| self.nodes[at].keypair.author()).collect();
-        let candidates: Vec<AuthorId> = candidates.into_iter().filter(|key| !sealers.contains(key)).collect();
+        // Whoever seals and has stopped may be voted for again; where nobody else votes it has to be.
+        let is_sole = voters.len() == 1;
+        let may_seal = |key: &AuthorId| match self.plan.rotates {
+            true => voters.contains(key) && (is_sole || !sealers.contains(key)),
+            false => !sealers.contains(key),
+        };
+        let candidates: Vec<AuthorId> = candidates.into_iter().filter(may_seal).collect();
         let split = self.is_troubled() && self.rng.once_in(3) || self.is_evil(number);
         let pick = if split { self.rng.below(candidates.len().max(1) as u64) as usize } else { 0 };
         self.nodes[number].moved_ms = self.now_ms;
         if let Some(key) = candidates.get(pick) {
             self.say(number, &Verb::Vote { ballot: Ballot::Leader { node: key.to_string() } });
         }
+    }
+
+    /// The owner of a machine has its key replaced.
+    fn somebody_rotates(&mut self) {
+        let number = self.rng.below(self.nodes.len() as u64) as usize;
+        if self.is_evil(number) || self.nodes[number].next.is_some() {
+            return;
+        }
+        let next = keypair(100 + 10 * number + self.nodes[number].retired.len());
+        self.note(&[b'n', number as u8]);
+        if let Some(member) = &mut self.nodes[number].member {
+            member.rotate_to(Some(next.clone()));
+        }
+        self.nodes[number].next = Some(next);
+        self.round(number);
+    }
+
+    /// People approve the next keys of others as these name them. What one has said may be void or lost: it is said again after a while.
+    fn approve(&mut self, number: usize) {
+        for other in 0..self.nodes.len() {
+            let Some(member) = &self.nodes[number].member else { return };
+            let (old, next) = (self.nodes[other].keypair.author(), self.nodes[other].next.as_ref());
+            let Some(new) = next.map(Keypair::author).filter(|_| other != number && !self.is_evil(number)) else {
+                continue;
+            };
+            let is_proposed = member.group().chain().account(&old).rotation == Some(Rotation::Proposed(new));
+            let last = self.approved.get(&(number, other)).copied();
+            if is_proposed && last.is_none_or(|at| self.now_ms > at + PATIENCE_MS) {
+                self.approved.insert((number, other), self.now_ms);
+                self.say(number, &Verb::Vote { ballot: Ballot::Key { node: old.to_string(), new: new.to_string() } });
+            }
+        }
+    }
+
+    /// Who leads no more has left the voters, and of a sole voter nobody can approve another key: so its owner asks for a vote again.
+    fn ask_to_vote(&mut self, number: usize) {
+        let Some(member) = &self.nodes[number].member else { return };
+        let (me, governance) = (member.author(), member.group().chain().governance());
+        let votes = governance.voters.contains(&me) || governance.pending.contains_key(&me);
+        let last = self.approved.get(&(number, number)).copied();
+        if !votes && !self.is_evil(number) && last.is_none_or(|at| self.now_ms > at + PATIENCE_MS) {
+            self.approved.insert((number, number), self.now_ms);
+            self.say(number, &Verb::Vote { ballot: Ballot::Ask {} });
+        }
+    }
+
+    /// Where few vote, one who has voted for another sealer, alone, keeps the set from being closed: it gives its word to none of the present one's blocks. Whoever sees
+    /// that votes alike.
+    fn join_a_vote(&mut self, number: usize) {
+        let now_ms = self.now_ms;
+        let Some(member) = &self.nodes[number].member else { return };
+        let governance = member.group().chain().governance();
+        if governance.pending.is_empty() {
+            self.nodes[number].closed_ms = now_ms;
+            return;
+        }
+        let set = member.engine().office(member.group()).set;
+        let votes = member.group().ledger().sealers_votes(set).filter(|(epoch, ..)| *epoch > governance.epoch);
+        let leader = votes.last().map(|(.., vote)| vote.sealers[0].to_string());
+        if let Some(node) = leader.filter(|_| now_ms > self.nodes[number].closed_ms + 3 * PATIENCE_MS)
+            && !self.is_evil(number)
+        {
+            self.nodes[number].closed_ms = now_ms;
+            self.say(number, &Verb::Vote { ballot: Ballot::Leader { node } });
+        }
+    }
+
+    /// A node goes on under its next key, with what it has on disk, as soon as it may. Older backups have the old key, and are of no use any more.
+    fn go_on_under_the_next_key(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if !node.member.as_ref().is_some_and(Member::is_replaced) {
+            return;
+        }
+        let Some(next) = node.next.take() else { return };
+        node.retired.push(std::mem::replace(&mut node.keypair, next));
+        node.backup = None;
+        self.tally.rotations += 1;
+        self.note(&[b'k', number as u8]);
+        self.crash(number);
     }
 
     /// In BFT mode people begin epochs as well: for a while all are for one first leader, then for another.

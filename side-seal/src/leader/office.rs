@@ -46,8 +46,12 @@ impl Leader {
         let (chain, electorate) = (group.chain(), in_force(group));
         let set = electorate.set;
         let me = self.me().filter(|me| electorate.elects(me)).ok_or(VoteError::NotElector)?;
-        // Whoever seals and has stopped may be voted for again: it abstains where its copy was old, and goes on in a further epoch.
-        if chain.governance().sealers == [sealer] && chain.pending() == 0 {
+        // Whoever seals and has stopped may be voted for again: it abstains where its copy was old, and goes on in a further epoch. It may have stopped where something waits for it, be
+        // it a set to be closed; it knows itself whether it has. And where somebody votes for it others may: a vote binds whoever gave it, and where every word is needed no set is
+        // closed before they vote alike.
+        let waits = || chain.pending() > 0 || !chain.governance().pending.is_empty();
+        let has_stopped = || waits() || (sealer == me && self.abstains(group)) || self.is_wanted_again(group, sealer);
+        if chain.governance().sealers == [sealer] && !has_stopped() {
             return Err(VoteError::SealsAlready);
         }
         if let Some(have) = self.still_open(group, me, sealer) {
@@ -83,6 +87,14 @@ impl Leader {
         let highest = HeldBlock { rank: chain.rank(), id: chain.tip_id() };
         let recovery = chain.rank().recovery;
         Ok(SealersVote { recovery, set, epoch: Epoch(epoch), sealers: vec![sealer], highest })
+    }
+
+    /// Whether an elector votes for this sealer in an epoch to come.
+    fn is_wanted_again(&self, group: &Group, sealer: AuthorId) -> bool {
+        let electorate = in_force(group);
+        let votes = group.ledger().sealers_votes(electorate.set).rev();
+        let mut votes = votes.take_while(|(epoch, ..)| *epoch > group.chain().governance().epoch);
+        votes.any(|(_, voter, _, vote)| vote.sealers == [sealer] && electorate.elects(&voter))
     }
 
     /// If this node's last vote was for this sealer and enough electors have voted alike or still can: how many have.
