@@ -707,8 +707,9 @@ impl World {
             return;
         }
         let set = member.engine().office(member.group()).set;
-        let votes = member.group().ledger().sealers_votes(set).filter(|(epoch, ..)| *epoch > governance.epoch);
-        let leader = votes.last().map(|(.., vote)| vote.sealers[0].to_string());
+        let votes = member.group().ledger().sealers_votes(set).rev();
+        let leader = votes.take_while(|(epoch, ..)| *epoch > governance.epoch).next();
+        let leader = leader.map(|(.., vote)| vote.sealers[0].to_string());
         if let Some(node) = leader.filter(|_| now_ms > self.nodes[number].closed_ms + 3 * PATIENCE_MS)
             && !self.is_evil(number)
         {
