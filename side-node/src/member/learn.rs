@@ -21,6 +21,10 @@ use side_seal::{Engine, Message};
 
 use super::{Member, News};
 
+/// How long a node that has heard all whom it has to hear listens to the others to whom it is connected, if they have not told everything yet: its last change may have reached
+/// only somebody who does not vote. No longer, for a stranger may say nothing for ever.
+const LISTEN_MS: u64 = 3_000;
+
 /// What others have told so far.
 #[derive(Debug, Default)]
 pub(super) struct Learning {
@@ -32,6 +36,9 @@ pub(super) struct Learning {
     ends: BTreeMap<AuthorId, Option<Rank>>,
     /// The highest block that this node has sealed or given its word for, as others show it.
     made: Option<Rank>,
+    /// Since when all were heard who have to be, and whether the others were as well or had their time.
+    taught_ms: Option<u64>,
+    listened: bool,
 }
 
 impl Member {
@@ -56,7 +63,7 @@ impl Member {
     }
 
     /// Notes which peers have told everything.
-    pub(super) fn learn(&mut self) {
+    pub(super) fn learn(&mut self, now_ms: u64) {
         if self.sealing && !self.core.is_read_only() {
             self.learning = Learning::default();
             return;
@@ -74,7 +81,16 @@ impl Member {
                 }
             }
         }
+        self.learning.taught_ms = self.was_taught().then(|| self.learning.taught_ms.unwrap_or(now_ms));
+        let told = |there: &super::link::Link| there.sync.watched_tip_learnt(self.core.replica());
+        let listened = |since: u64| self.links.values().all(told) || now_ms >= since.saturating_add(LISTEN_MS);
+        self.learning.listened = self.learning.taught_ms.is_some_and(listened);
         self.learn_chain();
+    }
+
+    /// When it has listened long enough.
+    pub(super) fn listening_deadline(&self) -> Option<u64> {
+        self.learning.taught_ms.filter(|_| !self.learning.listened).map(|since| since.saturating_add(LISTEN_MS))
     }
 
     /// Remembers what others show of this node's own blocks and words.
@@ -97,6 +113,10 @@ impl Member {
 
     /// Whether a node that is read-only has learnt its own last change from the others, so that it may [write again](Member::allow_writing).
     pub fn knows_own_tip(&self) -> bool {
+        self.learning.listened && self.was_taught()
+    }
+
+    fn was_taught(&self) -> bool {
         let replica = self.core.replica();
         let knows = |by_relay: bool| {
             let told = |there: &super::link::Link| there.knows_own_tip(replica);

@@ -286,7 +286,7 @@ impl Member {
         self.ask_again(now_ms);
         self.hear_early(now_ms);
         self.tick_state(now_ms);
-        self.learn();
+        self.learn(now_ms);
         self.do_duties(now_ms);
         self.seal(now_ms);
         self.follow_own();
@@ -294,7 +294,9 @@ impl Member {
 
     /// When to call [`Member::tick`] next, if nothing else happens before, in milliseconds of the clock that ticks have; never, while nothing waits.
     pub fn deadline(&self) -> Option<u64> {
-        [self.sealing_deadline(), self.asking_deadline(), self.state_deadline()].into_iter().flatten().min()
+        let deadlines =
+            [self.sealing_deadline(), self.asking_deadline(), self.state_deadline(), self.listening_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Takes what has to go to disk. Nothing is sent or told until [`Member::durable`] says that it is there; an empty batch is there at once.

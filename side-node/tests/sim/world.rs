@@ -688,7 +688,7 @@ impl World {
     fn ask_to_vote(&mut self, number: usize) {
         let Some(member) = &self.nodes[number].member else { return };
         let (me, governance) = (member.author(), member.group().chain().governance());
-        let votes = governance.voters.contains(&me) || governance.pending.contains_key(&me);
+        let votes = governance.pending.get(&me).copied().unwrap_or_else(|| governance.voters.contains(&me));
         let last = self.approved.get(&(number, number)).copied();
         if !votes && !self.is_evil(number) && last.is_none_or(|at| self.now_ms > at + PATIENCE_MS) {
             self.approved.insert((number, number), self.now_ms);
