@@ -8,6 +8,7 @@ use bft_json_crdt::identity::{AuthorId, Keypair};
 use bytes::Bytes;
 use side_ledger::accounts::Rotation;
 use side_ledger::genesis::Rules;
+use side_ledger::governance::two_thirds;
 use side_ledger::{Admission, BlockId, Genesis, GroupSpec, Limits, Name, Sealing};
 use side_node::api::control::{Ballot, Verb};
 use side_node::member::Member;
@@ -377,7 +378,12 @@ impl World {
 
     /// Puts an older state of its disk in the place of the present one. What it told since is not promised any more, but it must not contradict it.
     fn set_back(&mut self, number: usize) {
-        if self.plan.bft && !self.is_spare(number) {
+        // Where too few are left who can teach it, its owner has to decide, and does not know better (docs/adr/0016).
+        let members = self.plan.members;
+        let least = (members - two_thirds(members) + 1).min(members - 1);
+        let sound = self.honest().filter(|other| *other != number && !self.nodes[*other].restored).count();
+        let is_hopeless = !self.is_evil(number) && sound < least;
+        if is_hopeless || self.plan.bft && !self.is_spare(number) {
             return;
         }
         let Some(backup) = self.nodes[number].backup.take() else { return };
