@@ -1,8 +1,8 @@
 //! What a node has to learn before it writes, seals and gives its word again where its copy may be old.
 //!
 //! Whatever it has told and forgotten, somebody else holds. One peer may hold none of it: the node's last change may have reached only another one. So it listens to each
-//! voter that has ever written something, and to more of them than may lie, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. Whoever says that its own
-//! copy may be old is heard, but is none of those many: two old copies would teach each other that nothing has happened. Whether a liar among them
+//! voter that has ever written something, and to more of them than may lie, or to a relay, which keeps all that went through it; where there is no other voter, to anybody. One of them at least must not say
+//! that its own copy may be old: two old copies would teach each other that nothing has happened. Whether a liar among them
 //! tells of blocks that nobody can show does not matter: of blocks and words only those under the node's own signature count, and nobody else makes those. A voter
 //! that never comes back keeps the node waiting until its owner says that the copy is good.
 //!
@@ -56,7 +56,12 @@ impl Member {
         self.others().into_iter().filter(|voter| replica.author(voter.as_bytes()).is_some()).collect()
     }
 
-    /// How many of the other voters with a sound copy have to be heard at least. A copy may be so old that it knows of few who have written: of so many one is no liar, and shows who else has.
+    /// Whether one of those who were heard does not say that its own copy may be old; or nobody has to be heard.
+    fn has_sound_teacher(&self) -> bool {
+        !self.learning.sound.is_empty() || self.least() == 0
+    }
+
+    /// How many of the other voters have to be heard at least. A copy may be so old that it knows of few who have written: of so many one is no liar, and shows who else has.
     fn least(&self) -> usize {
         let voters = self.core.group.chain().electorate().voters.len();
         (voters - two_thirds(voters) + 1).min(self.others().len())
@@ -123,8 +128,8 @@ impl Member {
             self.links.values().any(|there| (!by_relay || there.peer.transport == "relay") && told(there))
         };
         let learning = &self.learning;
-        let heard = || learning.sound.len() >= self.least() && self.teachers().is_subset(&learning.own);
-        knows(true) || (knows(false) && heard())
+        let heard = || learning.own.len() >= self.least() && self.teachers().is_subset(&learning.own);
+        knows(true) || (knows(false) && heard() && self.has_sound_teacher())
     }
 
     /// A node that must not seal may again once it has heard where the others' chains end, and its own has come as far as what it once sealed or gave its word for; in BFT
@@ -146,7 +151,8 @@ impl Member {
             })
         };
         let ends = &self.learning.ends;
-        let by_all = self.learning.sound.len() >= self.least()
+        let by_all = ends.len() >= self.least()
+            && self.has_sound_teacher()
             && ends.values().all(|end| reached(*end))
             && self.teachers().iter().all(|teacher| ends.contains_key(teacher));
         let heard = told(true) || (told(false) && by_all);
