@@ -132,6 +132,11 @@ impl Member {
         knows(true) || (knows(false) && heard() && self.has_sound_teacher())
     }
 
+    /// Whether others show a block under this node's signature, or a word, above where its own chain ends.
+    pub(super) fn has_forgotten_blocks(&self) -> bool {
+        self.learning.made > Some(self.core.group.chain().rank())
+    }
+
     /// A node that must not seal may again once it has heard where the others' chains end, and its own has come as far as what it once sealed or gave its word for; in BFT
     /// mode as far as all of theirs.
     fn learn_chain(&mut self) {
@@ -156,7 +161,7 @@ impl Member {
             && ends.values().all(|end| reached(*end))
             && self.teachers().iter().all(|teacher| ends.contains_key(teacher));
         let heard = told(true) || (told(false) && by_all);
-        if heard && self.learning.made <= Some(self.core.group.chain().rank()) {
+        if heard && !self.has_forgotten_blocks() {
             self.allow_sealing();
             let text = if self.engine.abstains(&self.core.group) {
                 "this node has learnt where the chain ends and gives its word again. It may have forgotten blocks that it sealed in this epoch, so it seals in \
