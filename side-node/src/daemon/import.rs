@@ -17,6 +17,9 @@ const MAX_STRANGERS: usize = 16_384;
 /// Most bytes of them.
 const MAX_STRANGER_BYTES: usize = 64 << 20;
 
+/// Most ids of waiting changes that are remembered; the replica keeps fewer. What waits beyond them counts as waiting, also if it comes to be applied.
+const MAX_ASIDE: usize = 65_536;
+
 /// An import in progress: lines go in, checked changes come out, and what became of them goes in.
 ///
 /// A change on which a member has built is a part of a closed group, whoever wrote it, and those who build on it stand after it. So what a stranger wrote is remembered,
@@ -28,6 +31,8 @@ pub struct Importer {
     handed: Vec<(u64, Incoming)>,
     /// The ids of changes of this file that wait for others.
     aside: HashSet<String>,
+    /// How many more there are.
+    more_aside: u64,
     /// Ids that something of this file waits for.
     missing: Vec<String>,
     strangers: HashMap<String, (u64, Incoming)>,
@@ -47,6 +52,7 @@ impl Importer {
             report,
             handed: Vec::new(),
             aside: HashSet::new(),
+            more_aside: 0,
             missing: Vec::new(),
             strangers: HashMap::new(),
             stranger_bytes: 0,
@@ -120,9 +126,15 @@ impl Importer {
         self.report.new += imported.new;
         self.report.known += imported.known;
         self.missing.extend(imported.missing);
-        self.aside.extend(imported.aside.into_iter().filter_map(at).map(|(_, waits)| waits.change.id().to_string()));
+        for (_, waits) in imported.aside.into_iter().filter_map(at) {
+            if self.aside.len() < MAX_ASIDE {
+                self.aside.insert(waits.change.id().to_string());
+            } else {
+                self.more_aside += 1;
+            }
+        }
         self.report.new += imported.applied.iter().filter(|id| self.aside.remove(*id)).count() as u64;
-        self.report.aside = self.aside.len() as u64;
+        self.report.aside = self.aside.len() as u64 + self.more_aside;
         imported.strangers.into_iter().filter_map(at).for_each(|(line, change)| self.remember(*line, change));
         self.report.strangers = self.strangers.len() as u64 + self.forgotten;
         if let Some((place, why)) = imported.refused {

@@ -1,5 +1,5 @@
 //! Whole nodes in a world that fails, from seeds: members with their stores on simulated disks, links that delay, break and part, crashes with torn writes, disks that are
-//! set back, and one member that lies; in leader mode with each kind of liar, in BFT mode with an ideal agreement ([`agreement`]). What must hold is checked at every step; see
+//! set back, keys that are replaced, and one member that lies; in leader mode with each kind of liar, in BFT mode with an ideal agreement ([`agreement`]). What must hold is checked at every step; see
 //! [`invariants`].
 //!
 //! `SIDE_SEEDS` says how many seeds each test plays, `SIDE_SEED` which one is the first. With `SIDE_TELL` in the environment a play is told as it goes.

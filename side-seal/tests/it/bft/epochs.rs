@@ -21,14 +21,19 @@ use super::members::{
 };
 use super::world::INTERVAL_MS;
 
-/// Somebody asks to vote, and the first sealer closes the set with a block: then five seal in the next epoch.
-fn five(members: &mut [Member]) -> BlockId {
+/// A change of the set waits to be closed.
+fn somebody_asks_to_vote(members: &mut [Member]) {
     let mut asker = Member::new(4);
     asker.learn(members[0].log());
     let block = asker.tip();
     asker.write(VoterAsk { block });
     members[0].learn(asker.log());
     agree_on(members);
+}
+
+/// Somebody asks to vote, and the first sealer closes the set with a block: then five seal in the next epoch.
+fn five(members: &mut [Member]) -> BlockId {
+    somebody_asks_to_vote(members);
     assert_eq!(members[0].group.chain().governance().pending.len(), 1);
     members[0].write(SetClose { set: SetNumber(0) });
     agree_on(members)
@@ -86,11 +91,7 @@ fn the_block_that_closes_a_set_is_the_last_of_its_epoch_and_the_voters_seal_in_t
 #[test]
 fn nothing_follows_the_last_block_of_an_epoch_in_that_epoch() {
     let mut members = Member::founders();
-    let mut asker = Member::new(4);
-    let block = asker.tip();
-    asker.write(VoterAsk { block });
-    members[0].learn(asker.log());
-    agree_on(&mut members);
+    somebody_asks_to_vote(&mut members);
     members[0].write(SetClose { set: SetNumber(0) });
     share(&mut members);
     members.iter_mut().for_each(|member| drop(member.later(INTERVAL_MS)));
@@ -241,11 +242,7 @@ fn a_sealers_seat_moves_to_its_new_key_with_two_ends_of_epochs() {
 #[test]
 fn the_first_sealer_closes_a_set_and_the_next_one_when_it_does_not() {
     let mut members = Member::founders();
-    let mut asker = Member::new(4);
-    let block = asker.tip();
-    asker.write(VoterAsk { block });
-    members[0].learn(asker.log());
-    agree_on(&mut members);
+    somebody_asks_to_vote(&mut members);
     let wants = |members: &[Member]| members.iter().map(|m| m.bft.wants_close(&m.group)).collect::<Vec<_>>();
     assert_eq!(wants(&members), [true, false, false, false]);
     members.iter_mut().for_each(|member| drop(member.later(CLOSE_STEP_MS)));
