@@ -21,11 +21,13 @@ use crate::transaction::{KeyApprove, KeyRotate};
 /// everybody walk along them with each payment.
 pub const MAX_HOPS: usize = 16;
 
-/// Whether the old key has no seat, and the new one waits for no close.
+/// Whether the old key has no seat, and the new one does not wait for a close to come. That it is to leave again is nothing that is left of the old one's: of few voters its word is
+/// needed for the close with which it leaves.
 fn has_moved(governance: &Governance, old: &AuthorId, new: &AuthorId) -> bool {
     !governance.voters.contains(old)
         && !governance.sealers.contains(old)
-        && [old, new].into_iter().all(|key| !governance.pending.contains_key(key))
+        && !governance.pending.contains_key(old)
+        && governance.pending.get(new) != Some(&true)
 }
 
 impl Chain {
@@ -86,7 +88,7 @@ impl Chain {
         Err(Reason::Rotated)
     }
 
-    /// The key that has taken this one's place, once it has all of it: of the old key's seat nothing is left, and its own waits for no close.
+    /// The key that has taken this one's place, once it has all of it: of the old key's seat nothing is left, and its own has come if there is to be one.
     pub fn replaced(&self, old: &AuthorId) -> Option<AuthorId> {
         let new = self.accounts.get(old).successor()?;
         has_moved(&self.governance, old, &new).then_some(new)
