@@ -7,7 +7,7 @@ use commonware_cryptography::certificate::Signers;
 use commonware_cryptography::ed25519::certificate::Certificate as SimplexCertificate;
 use commonware_cryptography::sha256::Digest;
 use side_ledger::BlockId;
-use side_ledger::block::{Block, Epoch, Height};
+use side_ledger::block::{Block, Epoch, Height, Rank};
 use side_seal::bft::certificate::Certificate;
 use side_seal::bft::request::{Reply, Request, Ticket};
 use side_seal::bft::seat::Seat;
@@ -94,6 +94,101 @@ fn two_old_copies_do_not_teach_each_other_that_nothing_has_happened() {
     }
     world.until("both were taught", |world| [0, 1].iter().all(|number| world.member(*number).knows_own_tip()));
     assert!(world.member(0).entry(&written.position()).is_some());
+}
+
+/// A node's last change has reached only somebody who votes no more and is slow to tell of it: it is listened to for a while, and not for ever. Seed 100,252 of wrong state roots.
+#[test]
+fn a_restored_node_listens_for_a_moment_to_those_who_do_not_vote() {
+    let mut world = four(Sealing::Leader { interval_ms: INTERVAL_MS });
+    world.mesh();
+    world.note(0, "hello");
+    world.pass(INTERVAL_MS);
+    let first = world.status(0).sealers[0].key.clone();
+    let retired = (0..4).find(|number| keypair(*number).author().to_string() == first).unwrap();
+    let rest: Vec<usize> = (0..4).filter(|number| *number != retired).collect();
+    let next = format!("node{}", rest[0]);
+    rest.iter().for_each(|number| world.vote_leader(*number, &next));
+    world.until_voters(3);
+    world.pass(INTERVAL_MS);
+    let (restored, voters) = (rest[2], [rest[0], rest[1]]);
+    let backup = world.nodes[restored].store.clone();
+    world.stop(restored);
+    world.start(restored);
+    world.connect(restored, retired);
+    for voter in voters {
+        world.stop(voter);
+    }
+    let written = world.note(restored, "only one hears of this");
+    world.settle();
+    assert!(world.member(retired).entry(&written.position()).is_some());
+
+    for tells in [false, true] {
+        world.stop(retired);
+        set_back(&mut world, restored, backup.clone());
+        for voter in voters {
+            world.stop(voter);
+            world.start(voter);
+            world.connect(restored, voter);
+        }
+        world.start(retired);
+        let link = world.connect(restored, retired).0;
+        world.way = Box::new(move |from, to, _| match (from, to) == (retired, restored) {
+            true => Fate::Vanishes,
+            false => Fate::Arrives,
+        });
+        world.pass(2_000);
+        assert!(!world.member(restored).knows_own_tip(), "somebody has not told everything");
+        if tells {
+            world.disconnect(restored, link);
+            world.way = Box::new(|_, _, _| Fate::Arrives);
+            world.connect(restored, retired);
+            world.settle();
+            assert!(world.member(restored).entry(&written.position()).is_some());
+        } else {
+            world.pass(2_000);
+        }
+        assert!(world.member(restored).knows_own_tip(), "and it waits no longer: {tells}");
+    }
+}
+
+/// Others show a word of a restored sealer's for a block that nobody has any more. Its owner ends the waiting, and it seals that rank in the next epoch only. Seed 100,565 of wrong state roots.
+#[test]
+fn an_owners_word_does_not_unsay_what_others_show() {
+    for is_shown in [false, true] {
+        let mut world = founders(3, Sealing::Leader { interval_ms: INTERVAL_MS });
+        world.mesh();
+        world.note(0, "hello");
+        world.pass(INTERVAL_MS);
+        let first = world.status(0).sealers[0].key.clone();
+        let sealer = (0..3).find(|number| keypair(*number).author().to_string() == first).unwrap();
+        let [one, other] = [(sealer + 1) % 3, (sealer + 2) % 3];
+        let backup = world.nodes[sealer].store.clone();
+        set_back(&mut world, sealer, backup);
+        let link = world.connect(sealer, one).0;
+        if is_shown {
+            let tip = world.member(sealer).group().chain().rank();
+            let next = Rank { height: Height(tip.height.0 + 1), ..tip };
+            let hold = Hold::sign(world.genesis.id(), next, BlockId([7; 32]), &keypair(sealer));
+            let now_ms = world.now_ms;
+            world.member(sealer).receive(link, Stream::Seal, &Message::Hold(hold).encode().into(), now_ms);
+        }
+        let line = world.note(one, "the next block");
+        world.pass(2 * INTERVAL_MS);
+        assert!(!world.member(sealer).sealing, "it has not heard of all");
+        world.member(sealer).trust();
+        world.connect(sealer, other);
+        world.connect(one, other);
+        world.pass(3 * INTERVAL_MS);
+        let expected = if is_shown { Stage::Pending } else { Stage::Sealed };
+        assert!(world.member(sealer).sealing && world.stage(one, &line) == expected, "shown: {is_shown}");
+        if is_shown {
+            let name = format!("node{sealer}");
+            [one, other].into_iter().for_each(|number| world.vote_leader(number, &name));
+            world.until("it seals in the next epoch", |world| world.stage(one, &line) == Stage::Sealed);
+        }
+        world.until("they agree", |world| (0..3).all(|number| world.stage(number, &line) == Stage::Sealed));
+        world.agree();
+    }
 }
 
 /// Simplex, of whom nobody lies: `leader` proposes what is new, and all sealers finalize it.
