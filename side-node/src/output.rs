@@ -12,7 +12,7 @@ use side_ledger::Entry;
 use crate::daemon::groups::GroupBrief;
 use crate::daemon::view::{
     Accepted, Balances, BlockLine, Blocks, Document, History, Line, LinkStatus, Peers, RelayStatus, RotationLine,
-    RotationStage, Stage, Standing, Status, Who,
+    RotationStage, SealerVotes, Stage, Standing, Status, Who,
 };
 use crate::error::CommandError;
 use crate::net::p2p::TurnedAway;
@@ -136,7 +136,10 @@ pub fn body(entry: &Entry, known: Option<&str>) -> String {
             format!("* approves the key {} for {}", short(new), about(entry.body.get("old")))
         }
         (1, "set.close") => format!("* ends set {} of the voters", word("set")),
-        (_, kind) => format!("* {}: {}", printable(kind), printable(&entry.body.to_string())),
+        (_, kind) => match crate::btc::swaps::view::said(entry, &about(entry.body.get("to"))) {
+            Some(said) => format!("* {}", printable(&said)),
+            None => format!("* {}: {}", printable(kind), printable(&entry.body.to_string())),
+        },
     }
 }
 
@@ -185,6 +188,16 @@ pub fn block_line(block: &BlockLine) -> String {
     let changes = if block.changes == 1 { "1 change".to_owned() } else { format!("{} changes", block.changes) };
     let by = block.sealer.as_ref().map_or_else(String::new, |sealer| format!(", sealed by {}", who(sealer)));
     format!("block {} ({}): {changes}{by}", block.height, short(&block.block))
+}
+
+/// Who votes for whom as the sealer of an epoch to come, and what those do who see it.
+pub fn sealer_votes_line(votes: &SealerVotes, node: &str) -> String {
+    let (whom, by): (String, Vec<String>) = (who(&votes.who), votes.by.iter().map(who).collect());
+    let next = match votes.own {
+        true => format!("the others: side-node vote NODE leader {whom}"),
+        false => format!("if you agree: side-node vote {node} leader {whom}"),
+    };
+    format!("{whom} seals in epoch {}: {} of {} ({}); {next}", votes.epoch, by.len(), votes.needed, by.join(", "))
 }
 
 /// How far a rotation is, for people.
@@ -304,6 +317,9 @@ pub fn status(status: &Status) -> String {
             status.switch_needs
         ),
     );
+    for votes in &status.sealer_votes {
+        line("votes", sealer_votes_line(votes, &status.node));
+    }
     for pending in &status.pending_voters {
         let verb = if pending.joins { "joins" } else { "leaves" };
         line("voters", format!("{} {verb} when the set ends", who(&pending.who)));

@@ -1,7 +1,7 @@
 //! One interface over both modes of sealing. Which one a group has is told by its genesis.
 
 use bft_json_crdt::identity::{AuthorId, Keypair};
-use side_ledger::block::{Block, BlockId, Epoch, Height};
+use side_ledger::block::{Block, BlockId, Epoch, Height, Rank};
 use side_ledger::genesis::{Genesis, Sealing};
 use side_ledger::group::Group;
 use side_ledger::transaction::SealersVote;
@@ -57,6 +57,13 @@ impl Engine {
                 Vec::new()
             }
             Self::Bft(bft) => bft.set_sealing(group, true),
+        }
+    }
+
+    /// Others show something of this rank under this node's signature that it has forgotten. In BFT mode nothing of a rank is under its signature alone.
+    pub fn shown(&mut self, rank: Rank) {
+        if let Self::Leader(leader) = self {
+            leader.shown(rank);
         }
     }
 

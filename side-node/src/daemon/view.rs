@@ -187,6 +187,22 @@ pub struct RotationLine {
     pub needed: u64,
 }
 
+/// That some want somebody else to seal, but not enough of them yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealerVotes {
+    /// Whom: in BFT mode who is to propose first.
+    #[serde(flatten)]
+    pub who: Who,
+    /// In which epoch.
+    pub epoch: u64,
+    /// Who has voted so and for no higher epoch since.
+    pub by: Vec<Who>,
+    /// How many it takes.
+    pub needed: u64,
+    /// Whether this node is one of them.
+    pub own: bool,
+}
+
 /// A proof against a sealer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offence {
@@ -388,6 +404,9 @@ pub struct Status {
     pub quorum: u64,
     /// How many of the electors it takes to choose another sealer.
     pub switch_needs: u64,
+    /// Votes for the sealers of epochs to come.
+    #[serde(default)]
+    pub sealer_votes: Vec<SealerVotes>,
     /// Changes of the voters that are decided and wait for the set to end.
     pub pending_voters: Vec<PendingVoter>,
     /// Keys that are to take others' places: proposed, or decided and not done yet.

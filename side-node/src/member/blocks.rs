@@ -10,6 +10,7 @@ use side_seal::{Effect, Engine, Event, Message, Record};
 use side_store::{LoadBounds, Store, Write};
 
 use super::core::damaged;
+use super::learn::Learning;
 use super::link::Link;
 use super::{Member, News, store_error};
 use crate::error::CommandError;
@@ -35,7 +36,7 @@ pub(super) struct Asked {
 /// How soon an engine in BFT mode that did nothing at its deadline is asked again: it waits for other sealers.
 const BFT_PAUSE_MS: u64 = 20;
 
-/// Under which key a store remembers that this node must not seal a group's blocks yet.
+/// Under which key a store remembers that this node must not seal a group's blocks yet, and what others have shown it of its own.
 fn suspended_key(member: &Member) -> String {
     format!("sealing.suspended.{}", member.id())
 }
@@ -43,8 +44,10 @@ fn suspended_key(member: &Member) -> String {
 impl Member {
     /// Reads what was kept of sealing, after the changes.
     pub(super) fn load_seals(&mut self, store: &mut impl Store) -> Result<(), CommandError> {
-        if store.meta(&suspended_key(self)).map_err(store_error)?.is_some() {
+        if let Some(kept) = store.meta(&suspended_key(self)).map_err(store_error)? {
             self.sealing = false;
+            self.learning = Learning::of_kept(&kept)
+                .ok_or_else(|| damaged("what was kept of its own blocks and words is not good".to_owned()))?;
         }
         if !self.core.is_stored() {
             return Ok(());
@@ -66,6 +69,7 @@ impl Member {
         if !self.sealing {
             let effects = self.engine.set_sealing(&self.core.group, false);
             self.carry_out(effects, None, None, 0);
+            self.learning.made().into_iter().for_each(|rank| self.engine.shown(rank));
         }
         Ok(())
     }
@@ -305,9 +309,14 @@ impl Member {
         if std::mem::replace(&mut self.sealing, false) {
             let effects = self.engine.set_sealing(&self.core.group, false);
             self.carry_out(effects, None, None, 0);
-            let write = Write::Meta { key: suspended_key(self), value: Some(Bytes::from_static(b"1")) };
-            self.stage(write);
+            self.keep_suspended();
         }
+    }
+
+    /// The store remembers it.
+    pub(super) fn keep_suspended(&mut self) {
+        let write = Write::Meta { key: suspended_key(self), value: Some(self.learning.kept()) };
+        self.stage(write);
     }
 
     /// Its owner says that it has not.

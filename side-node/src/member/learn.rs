@@ -15,7 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::identity::AuthorId;
-use side_ledger::block::Rank;
+use bytes::Bytes;
+use side_ledger::block::{Epoch, Height, Rank, Recovery, SetNumber};
 use side_ledger::governance::two_thirds;
 use side_seal::{Engine, Message};
 
@@ -24,6 +25,8 @@ use super::{Member, News};
 /// How long a node that has heard all whom it has to hear listens to the others to whom it is connected, if they have not told everything yet: its last change may have reached
 /// only somebody who does not vote. No longer, for a stranger may say nothing for ever.
 const LISTEN_MS: u64 = 3_000;
+/// How what is kept begins.
+const KEPT: u8 = b'1';
 
 /// What others have told so far.
 #[derive(Debug, Default)]
@@ -34,11 +37,44 @@ pub(super) struct Learning {
     sound: BTreeSet<AuthorId>,
     /// Where the chain ends of those of them that have told that, too; nothing where there is no block.
     ends: BTreeMap<AuthorId, Option<Rank>>,
-    /// The highest block that this node has sealed or given its word for, as others show it.
+    /// The highest block that this node has sealed or given its word for, as others show it. It outlives a restart: whoever has shown it may forget it as well.
     made: Option<Rank>,
     /// Since when all were heard who have to be, and whether the others were as well or had their time.
     taught_ms: Option<u64>,
     listened: bool,
+}
+
+impl Learning {
+    /// What the store keeps while this node must not seal.
+    pub(super) fn kept(&self) -> Bytes {
+        let parts = self.made.iter().flat_map(|rank| [rank.recovery.0, rank.set.0, rank.epoch.0, rank.height.0]);
+        std::iter::once(KEPT).chain(parts.flat_map(u64::to_be_bytes)).collect()
+    }
+
+    /// What it has kept, if that is good.
+    pub(super) fn of_kept(bytes: &[u8]) -> Option<Self> {
+        let parts: Vec<u64> = bytes
+            .strip_prefix(&[KEPT])?
+            .chunks(8)
+            .map(|part| part.try_into().ok().map(u64::from_be_bytes))
+            .collect::<Option<_>>()?;
+        let made = match parts[..] {
+            [] => None,
+            [recovery, set, epoch, height] => Some(Rank {
+                recovery: Recovery(recovery),
+                set: SetNumber(set),
+                epoch: Epoch(epoch),
+                height: Height(height),
+            }),
+            _ => return None,
+        };
+        Some(Self { made, ..Self::default() })
+    }
+
+    /// The highest block that this node has sealed or given its word for, as others show it.
+    pub(super) fn made(&self) -> Option<Rank> {
+        self.made
+    }
 }
 
 impl Member {
@@ -113,12 +149,21 @@ impl Member {
             Message::Hold(hold) => (hold.voter == me && hold.group == group).then_some(hold.rank),
             _ => None,
         };
-        self.learning.made = self.learning.made.max(made);
+        if let Some(rank) = made.filter(|_| made > self.learning.made) {
+            self.learning.made = made;
+            self.engine.shown(rank);
+            self.keep_suspended();
+        }
     }
 
     /// Whether a node that is read-only has learnt its own last change from the others, so that it may [write again](Member::allow_writing).
     pub fn knows_own_tip(&self) -> bool {
         self.learning.listened && self.was_taught()
+    }
+
+    /// Whether this copy may have forgotten something that it has told.
+    pub fn may_have_forgotten(&self) -> bool {
+        !self.sealing || self.core.is_read_only()
     }
 
     fn was_taught(&self) -> bool {

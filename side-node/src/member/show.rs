@@ -1,6 +1,7 @@
 //! What a member tells about itself, in the forms of [`crate::daemon::view`].
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bft_json_crdt::change::ChangeId;
@@ -18,7 +19,7 @@ use super::link::Link;
 use crate::daemon::glance::MAX_GLANCE_LIST;
 use crate::daemon::view::{
     AccountLine, Balances, BlockLine, Blocks, Equivocator, History, Line, LinkStatus, Member as Author, Offence, Peers,
-    PendingVoter, RelayStatus, Stage, Standing, Status, Swaps, Voter, Who,
+    PendingVoter, RelayStatus, SealerVotes, Stage, Standing, Status, Swaps, Voter, Who,
 };
 use crate::net::p2p::TurnedAway;
 use crate::net::{Attempt, LinkId};
@@ -219,6 +220,7 @@ impl Member {
             voters: electorate.voters.iter().map(voter).collect(),
             quorum: electorate.quorum as u64,
             switch_needs: electorate.needed as u64,
+            sealer_votes: self.sealer_votes(&office),
             pending_voters: chain
                 .governance()
                 .pending
@@ -235,6 +237,31 @@ impl Member {
             groups: Vec::new(),
             page: None,
         }
+    }
+
+    /// Who votes for whom as the sealer of an epoch to come: each elector's vote for the highest one, which is what it is bound to.
+    fn sealer_votes(&self, office: &side_seal::effect::Office) -> Vec<SealerVotes> {
+        let (group, electorate) = (&self.core.group, self.in_force());
+        let elects = |voter: &AuthorId| match &self.engine {
+            Engine::Leader(_) => electorate.elects(voter),
+            Engine::Bft(_) => electorate.voters.contains(voter),
+        };
+        let mut said = BTreeSet::new();
+        let mut open: BTreeMap<(Reverse<u64>, AuthorId), Vec<AuthorId>> = BTreeMap::new();
+        let votes = group.ledger().sealers_votes(office.set).rev();
+        for (epoch, voter, _, vote) in votes.take_while(|(epoch, ..)| *epoch > office.epoch) {
+            if let Some(first) = vote.sealers.first().filter(|_| elects(&voter) && said.insert(voter)) {
+                open.entry((Reverse(epoch.0), *first)).or_default().push(voter);
+            }
+        }
+        let line = |((Reverse(epoch), sealer), by): ((Reverse<u64>, AuthorId), Vec<AuthorId>)| SealerVotes {
+            who: self.who(&sealer),
+            epoch,
+            own: by.contains(&self.author()),
+            by: by.iter().map(|voter| self.who(voter)).collect(),
+            needed: office.needed as u64,
+        };
+        open.into_iter().map(line).collect()
     }
 
     /// Why this node takes no part in the agreement of the BFT mode though it is a sealer, as far as the group knows.

@@ -32,7 +32,7 @@ const FAILED_ONCE: [(Evil, u64); 4] = [
     (Evil::Stalls, 100_078),
 ];
 /// Plays with rotated keys that failed once.
-const ROTATING_FAILED_ONCE: [u64; 4] = [
+const ROTATING_FAILED_ONCE: [u64; 5] = [
     // Of four voters one was being replaced and could not vote for another sealer any more, though its vote was needed.
     7,
     // One of three had voted for the present sealer again; the others could not join it, so no word came from it and no set was closed.
@@ -41,6 +41,8 @@ const ROTATING_FAILED_ONCE: [u64; 4] = [
     176,
     // The others had somebody else seal as a sealer's new key came: its node waited for that key to leave again, which took its word.
     100_243,
+    // A restored sealer had been shown its own word for a block that it had forgotten, was off, and forgot that; and whoever had shown it was restored, too. Its owner believed its copy.
+    100_520,
 ];
 /// Seeds of each kind that a run plays unless it is told otherwise.
 const SEEDS: u64 = 4;

@@ -381,14 +381,14 @@ impl World {
         // Where too few are left who can teach it, its owner has to decide, and does not know better (docs/adr/0016).
         let members = self.plan.members;
         let least = (members - two_thirds(members) + 1).min(members - 1);
-        let sound = self.honest().filter(|other| *other != number && !self.nodes[*other].restored).count();
+        let sound = self.honest().filter(|other| *other != number && !self.nodes[*other].learns).count();
         let is_hopeless = !self.is_evil(number) && sound < least;
         if is_hopeless || self.plan.bft && !self.is_spare(number) {
             return;
         }
         let Some(backup) = self.nodes[number].backup.take() else { return };
         self.nodes[number].disk.put_back(&backup);
-        self.nodes[number].restored = true;
+        (self.nodes[number].restored, self.nodes[number].learns) = (true, true);
         self.nodes[number].told = Default::default();
         let voted = std::mem::take(&mut self.nodes[number].voted);
         self.nodes[number].forgotten.extend(voted);
@@ -417,6 +417,7 @@ impl World {
         }
         let out = self.nodes[number].member.as_ref().is_some_and(|member| member.seat().is_none());
         self.nodes[number].stays_out = out;
+        self.nodes[number].learns = self.nodes[number].member.as_ref().is_some_and(Member::may_have_forgotten);
         self.take_replies(number);
         self.end_links(number);
         self.send_all(number);

@@ -64,6 +64,11 @@ impl Leader {
         vec![Effect::Keep(Record::Abstain(epoch))]
     }
 
+    /// Others show a block under this node's signature, or a word, of this rank. It counts as sealed by this node, whoever sealed it.
+    pub fn shown(&mut self, rank: Rank) {
+        self.past.sealed(rank);
+    }
+
     /// The owner says that this copy is the latest one: as long as this engine lives it seals and gives its word as if nothing had been forgotten.
     pub fn trust(&mut self) {
         self.may_seal = true;

@@ -120,12 +120,21 @@ fn about(message: &Message) -> SwapId {
 }
 
 fn read(group: &str, entry: &Entry) -> Option<Said> {
+    let message = message(entry)?;
+    let key = entry.author.to_string();
+    let name = entry.name.clone().unwrap_or_else(|| crate::output::short(&key).to_owned());
+    let author = Peer { key, name, group: Some(group.to_owned()) };
+    Some(Said { author, to: entry.body.get("to")?.as_str()?.to_owned(), at_ms: entry.time_ms, message })
+}
+
+/// What an entry says about a swap, if it says anything.
+pub fn message(entry: &Entry) -> Option<Message> {
     if entry.problem.is_some() || entry.version != 1 {
         return None;
     }
     let text = |name: &str| entry.body.get(name)?.as_str();
     let swap = || text("swap")?.parse::<SwapId>().ok();
-    let message = match entry.kind.as_str() {
+    Some(match entry.kind.as_str() {
         SwapOffer::KIND => Message::Offer { offer: Offer::from_json(text("offer")?).ok()? },
         SwapAccept::KIND => {
             let acceptance: Acceptance = serde_json::from_str(text("acceptance")?).ok()?;
@@ -134,11 +143,7 @@ fn read(group: &str, entry: &Entry) -> Option<Said> {
         SwapFunded::KIND => Message::Funded { swap: swap()?, txid: text("txid")?.parse().ok()? },
         SwapCancel::KIND => Message::Cancel { swap: swap()? },
         _ => return None,
-    };
-    let key = entry.author.to_string();
-    let name = entry.name.clone().unwrap_or_else(|| crate::output::short(&key).to_owned());
-    let author = Peer { key, name, group: Some(group.to_owned()) };
-    Some(Said { author, to: text("to")?.to_owned(), at_ms: entry.time_ms, message })
+    })
 }
 
 /// A message on its way to the group, as it waits in the store.
@@ -241,6 +246,7 @@ impl GroupLink {
 mod tests {
     use bitcoin::Amount;
     use bitcoin::absolute::Height;
+    use bitcoin::hashes::Hash as _;
 
     use super::*;
     use crate::btc::htlc::secrets::{Preimage, SpendKey};
@@ -318,5 +324,46 @@ mod tests {
         assert_eq!(make(&[&pays, &paid]).offers()[0].legs, [pays.clone(), paid.clone()]);
         let other = offer(false, "regtest:b", Some(2));
         assert_eq!(make(&[&pays, &other]).offers().len(), 2);
+    }
+
+    /// What a program writes reads back, and people read words.
+    #[test]
+    fn the_history_tells_in_words_what_was_said() {
+        let offer = offer(true, "signet", None);
+        let swap = SwapId::of(&offer);
+        let id = swap.to_string()[..8].to_owned();
+        let acceptance = Acceptance { payment_hash: None, key: SpendKey::from_bytes([8; 32]).unwrap().public() };
+        let txid = bitcoin::Txid::from_byte_array([7; 32]);
+        let entry = |message: &Message| {
+            let to = "ab".repeat(32);
+            let Verb::Swap { kind, body } = (Outgoing { to, group: None, message: message.clone() }).verb() else {
+                panic!("a verb about a swap")
+            };
+            let (id, author) = ("00".repeat(32), bft_json_crdt::identity::Keypair::from_seed(&[1; 32]).author());
+            let json = serde_json::json!({
+                "id": id, "offset": 0, "lamport": 1, "author": author.to_string(), "name": "dave", "seq": 1, "time_ms": 0,
+                "version": 1, "kind": kind, "body": body,
+            });
+            serde_json::from_value::<Entry>(json).unwrap()
+        };
+        for (message, words) in [
+            (
+                Message::Offer { offer },
+                format!("* offers bob swap {id}: to pay 50,000 sats (0.00050000 BTC) on signet, until block 200"),
+            ),
+            (Message::Accept { swap, acceptance }, format!("* accepts bob's swap {id}")),
+            (Message::Funded { swap, txid }, format!("* tells bob that the coins of swap {id} are in 07070707")),
+            (Message::Cancel { swap }, format!("* tells bob that swap {id} is off")),
+        ] {
+            let mut entry = entry(&message);
+            assert_eq!(super::message(&entry), Some(message));
+            assert_eq!(crate::output::body(&entry, Some("bob")), words);
+            assert!(crate::output::body(&entry, None).contains("abababab"), "by its key where it has no name");
+            // What does not read is shown as it is.
+            entry.body["swap"] = "no id".into();
+            entry.body["offer"] = "{}\u{1b}".into();
+            let raw = crate::output::body(&entry, Some("bob"));
+            assert!(raw.starts_with(&format!("* {}: {{", entry.kind)) && !raw.contains('\u{1b}'), "{raw}");
+        }
     }
 }

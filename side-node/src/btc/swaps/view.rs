@@ -1,13 +1,14 @@
 //! Swaps as people and programs see them. No secret is in here; a preimage shows once it is public.
 
 use serde::Serialize;
+use side_ledger::Entry;
 
 use super::deal::{Deal, State};
 use super::desk::lock_outpoint;
 use super::storage::StoredNotice;
-use super::traffic::Offered;
+use super::traffic::{self, Offered};
 use crate::btc::amount;
-use crate::btc::htlc::swap::{Deadline, Level, Role, Stage, Swap};
+use crate::btc::htlc::swap::{Deadline, Level, Message, Role, Stage, Swap, SwapId};
 use crate::btc::htlc::terms::{LockKind, Offer};
 use crate::output;
 
@@ -237,6 +238,24 @@ pub fn offered_words(offer: &OfferView) -> String {
         })
         .collect();
     format!("{from} offers {}", legs.join(", and "))
+}
+
+/// What a member says to another one about a swap, for whoever reads the group's history; nothing where it is about something else, or does not read.
+pub fn said(entry: &Entry, to: &str) -> Option<String> {
+    let named = |swap: SwapId| short(&swap.to_string()).to_owned();
+    Some(match traffic::message(entry)? {
+        Message::Offer { offer } => {
+            let direction = if offer.refund_key.is_some() { "to pay" } else { "to be paid" };
+            let (amount, chain, timeout) = (amount::show(offer.amount), &offer.chain, offer.timeout);
+            let id = named(SwapId::of(&offer));
+            format!("offers {to} swap {id}: {direction} {amount} on {chain}, until block {timeout}")
+        }
+        Message::Accept { swap, .. } => format!("accepts {to}'s swap {}", named(swap)),
+        Message::Funded { swap, txid } => {
+            format!("tells {to} that the coins of swap {} are in {}", named(swap), short(&txid.to_string()))
+        }
+        Message::Cancel { swap } => format!("tells {to} that swap {} is off", named(swap)),
+    })
 }
 
 /// A swap in full, for people.

@@ -151,10 +151,11 @@ fn a_restored_node_listens_for_a_moment_to_those_who_do_not_vote() {
     }
 }
 
-/// Others show a word of a restored sealer's for a block that nobody has any more. Its owner ends the waiting, and it seals that rank in the next epoch only. Seed 100,565 of wrong state roots.
+/// Others show a word of a restored sealer's for a block that nobody has any more. Its owner ends the waiting, and it seals that rank in the next epoch only (seed 100,565 of wrong state roots); also if
+/// those who showed it are restored, too, and it was off meanwhile (seed 100,520 of rotated keys).
 #[test]
 fn an_owners_word_does_not_unsay_what_others_show() {
-    for is_shown in [false, true] {
+    for (is_shown, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut world = founders(3, Sealing::Leader { interval_ms: INTERVAL_MS });
         world.mesh();
         world.note(0, "hello");
@@ -174,13 +175,20 @@ fn an_owners_word_does_not_unsay_what_others_show() {
         }
         let line = world.note(one, "the next block");
         world.pass(2 * INTERVAL_MS);
-        assert!(!world.member(sealer).sealing, "it has not heard of all");
+        assert!(world.member(sealer).may_have_forgotten(), "it has not heard of all");
+        if restarts {
+            world.stop(sealer);
+            world.start(sealer);
+            world.connect(sealer, one);
+        }
+        assert!(!world.member(sealer).sealing);
         world.member(sealer).trust();
         world.connect(sealer, other);
         world.connect(one, other);
         world.pass(3 * INTERVAL_MS);
         let expected = if is_shown { Stage::Pending } else { Stage::Sealed };
-        assert!(world.member(sealer).sealing && world.stage(one, &line) == expected, "shown: {is_shown}");
+        assert!(!world.member(sealer).may_have_forgotten());
+        assert_eq!(world.stage(one, &line), expected, "shown: {is_shown}, restarts: {restarts}");
         if is_shown {
             let name = format!("node{sealer}");
             [one, other].into_iter().for_each(|number| world.vote_leader(number, &name));
@@ -188,6 +196,21 @@ fn an_owners_word_does_not_unsay_what_others_show() {
         }
         world.until("they agree", |world| (0..3).all(|number| world.stage(number, &line) == Stage::Sealed));
         world.agree();
+    }
+}
+
+/// What is kept of that reads back, and nothing else does.
+#[test]
+fn what_others_have_shown_is_kept() {
+    use crate::member::learn::Learning;
+    for bytes in ["1".as_bytes(), b"1\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04"] {
+        let learning = Learning::of_kept(bytes).unwrap();
+        assert_eq!(learning.kept(), bytes);
+        let parts = learning.made().map(|rank| [rank.recovery.0, rank.set.0, rank.epoch.0, rank.height.0]);
+        assert_eq!(parts, (bytes.len() > 1).then_some([1, 2, 3, 4]));
+    }
+    for bytes in [&b""[..], b"2", b"1\0", b"1\0\0\0\0\0\0\0\x01", &[b'1'; 42]] {
+        assert!(Learning::of_kept(bytes).is_none(), "{bytes:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Blocks, voters and who seals, where everybody is honest.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// Everybody becomes a voter, everything is sealed, everybody agrees; then nothing happens while nothing is new.
@@ -133,6 +135,15 @@ fn a_silent_leader_is_replaced_by_the_others_and_follows_when_it_is_back() {
         world.vote_leader(number, "node2");
         world.pass(INTERVAL_MS);
         assert_eq!(world.stage(3, &note), Stage::Pending, "two of four do not decide");
+        // Whoever looks sees who has voted how, and what it can do.
+        let votes = world.status(3).sealer_votes;
+        let by: BTreeSet<Option<&str>> = votes[0].by.iter().map(|who| who.name.as_deref()).collect();
+        assert_eq!(by, (1..=number).map(|voter| Some(["node0", "node1", "node2"][voter])).collect());
+        assert_eq!((votes.len(), votes[0].epoch, votes[0].needed, votes[0].own), (1, 1, 3, false));
+        let status = crate::output::status(&world.status(3));
+        assert!(status.contains("if you agree: side-node vote node3 leader node2"), "{status}");
+        let status = crate::output::status(&world.status(1));
+        assert!(status.contains("the others: side-node vote NODE leader node2"), "{status}");
     }
     let again = Verb::Vote { ballot: Ballot::Leader { node: "node2".to_owned() } };
     let error = world.say(1, &again).unwrap_err();
@@ -140,7 +151,7 @@ fn a_silent_leader_is_replaced_by_the_others_and_follows_when_it_is_back() {
     world.vote_leader(3, "node2");
     world.until("the new leader seals", |world| world.stage(1, &note) == Stage::Sealed);
     let status = world.agree();
-    assert!(status.epoch > 0);
+    assert!(status.epoch > 0 && status.sealer_votes.is_empty());
     assert_eq!(status.sealers[0].name.as_deref(), Some("node2"));
 
     world.start(0);
@@ -157,6 +168,25 @@ fn a_silent_leader_is_replaced_by_the_others_and_follows_when_it_is_back() {
     world.say(0, &Verb::Vote { ballot: Ballot::Ask {} }).unwrap();
     world.until_voters(4);
     world.agree();
+}
+
+/// What counts is what each has said last; and whoever does not decide about the sealer says nothing here.
+#[test]
+fn a_vote_for_a_higher_epoch_takes_the_place_of_the_one_before() {
+    let mut world = World::new(4, Admission::Open);
+    world.mesh();
+    world.until_voters(4);
+    world.stop(0);
+    world.note(3, "nobody seals this");
+    world.vote_leader(1, "node2");
+    world.vote_leader(2, "node3");
+    world.settle();
+    world.vote_leader(1, "node3");
+    world.settle();
+    let votes = world.status(3).sealer_votes;
+    let said: Vec<_> = votes.iter().map(|votes| (votes.who.name.as_deref(), votes.by.len())).collect();
+    assert_eq!(said.iter().map(|(_, by)| by).sum::<usize>(), 2, "{said:?}");
+    assert!(said.iter().all(|(whom, _)| *whom == Some("node3")), "{said:?}");
 }
 
 #[test]

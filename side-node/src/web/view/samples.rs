@@ -164,6 +164,7 @@ fn of(graph: Graph, names: &[&str]) -> Glance {
         switch_needs: 3,
         pending_voters: Vec::new(),
         rotations: Vec::new(),
+        sealer_votes: Vec::new(),
         interval_ms: 1000,
         may_seal: true,
         sealer_problem: None,

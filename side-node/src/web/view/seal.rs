@@ -48,6 +48,9 @@ pub(super) fn seal(status: &Status, colours: &Colours<'_>) -> Markup {
                     }
                 }
                 (more(status.voters.len(), status.voters.len(), "side-node status", &status.node))
+                @for votes in status.sealer_votes.iter().take(MAX_ROWS) {
+                    p.note { (crate::output::sealer_votes_line(votes, &status.node)) }
+                }
                 @for pending in &status.pending_voters {
                     p.note { (colours.who(&pending.who)) @if pending.joins { " joins" } @else { " leaves" } " the voters when set " (status.set) " ends." }
                 }
