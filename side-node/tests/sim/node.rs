@@ -64,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) backup: Option<Vec<u8>>,
     /// Whether its disk was set back since it was last told that it may write.
     pub(crate) restored: bool,
+    /// How many changes of each member's, under its present key, it held when it was last on.
+    pub(crate) knows: Vec<u64>,
     /// Whether it may have forgotten something, as far as it said when it was last on.
     pub(crate) learns: bool,
     /// The epochs in which it has voted on blocks (BFT mode), and those of them that it has forgotten since its disk was set back.
@@ -98,6 +100,7 @@ impl Node {
             tick_at: None,
             backup: None,
             restored: false,
+            knows: Vec::new(),
             learns: false,
             voted: BTreeSet::new(),
             forgotten: BTreeSet::new(),

@@ -382,7 +382,7 @@ impl World {
         let members = self.plan.members;
         let least = (members - two_thirds(members) + 1).min(members - 1);
         let sound = self.honest().filter(|other| *other != number && !self.nodes[*other].learns).count();
-        let is_hopeless = !self.is_evil(number) && sound < least;
+        let is_hopeless = !self.is_evil(number) && (sound < least || self.only_a_liar_knows(number));
         if is_hopeless || self.plan.bft && !self.is_spare(number) {
             return;
         }
@@ -394,6 +394,31 @@ impl World {
         self.nodes[number].forgotten.extend(voted);
         self.tally.restores += 1;
         self.note(&[b'b', number as u8]);
+    }
+
+    /// Whether a liar holds a change of this machine's that nobody else does: if it shows it to nobody before the machine writes again, nothing tells that it was forgotten
+    /// (docs/adr/0016).
+    fn only_a_liar_knows(&self, number: usize) -> bool {
+        let others = |evil: bool| {
+            let others = (0..self.nodes.len()).filter(move |other| *other != number && self.is_evil(*other) == evil);
+            // Of an honest machine that is off nobody knows what its disk has kept.
+            others.filter(move |other| evil || self.nodes[*other].is_on())
+        };
+        let who = self.nodes[number].who;
+        let most = |evil: bool| others(evil).filter_map(|other| self.nodes[other].knows.get(who)).max();
+        most(true) > most(false)
+    }
+
+    /// How many changes of each member's a machine holds.
+    fn count_changes(&mut self, number: usize) {
+        let Some(member) = &self.nodes[number].member else { return };
+        let replica = member.group().replica();
+        let mut knows = vec![0; self.plan.members];
+        for node in &self.nodes {
+            let last = replica.leaves(&node.keypair.author()).iter().map(|leaf| leaf.seq).max();
+            knows[node.who] = last.unwrap_or_default();
+        }
+        self.nodes[number].knows = knows;
     }
 
     /// Whether the agreement can do without this sealer: with the liar and those that stay out already it is a third at most, or nothing would ever be final again.
@@ -418,6 +443,9 @@ impl World {
         let out = self.nodes[number].member.as_ref().is_some_and(|member| member.seat().is_none());
         self.nodes[number].stays_out = out;
         self.nodes[number].learns = self.nodes[number].member.as_ref().is_some_and(Member::may_have_forgotten);
+        if self.plan.restores && self.plan.evil != Evil::Nobody {
+            self.count_changes(number);
+        }
         self.take_replies(number);
         self.end_links(number);
         self.send_all(number);
