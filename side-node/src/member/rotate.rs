@@ -116,7 +116,7 @@ impl Member {
         let text = format!("another key ({}) has taken the place of this node's key here", short(&new.to_string()));
         let hint = match &self.next {
             Some(next) if next.author() == new => {
-                "the node goes on under its new key once all that the old one had is there: try again in a moment (side-node status)"
+                "the node goes on under its new key once all that the old one had is there: try again in a moment (side-node status). If it takes long, the others choose who seals: side-node vote OTHER leader OTHER"
             }
             _ => RETIRED_HINT,
         };

@@ -19,10 +19,11 @@ use crate::world::{Tally, World};
 
 /// How long everything may take to come to rest once nothing fails any more, in ms of the simulated clock.
 const HEALING_MS: u64 = 90_000;
-/// After how long the owners of machines that were set back look themselves: a silent liar can keep such a machine waiting for its word for ever.
+/// How often the owners of machines that were set back look themselves: a silent liar can keep such a machine waiting for its word for ever. Again and again, since a disk may fail as an
+/// owner gives its word.
 const OWNERS_MS: u64 = 20_000;
 /// Plays that failed once, whatever was wrong then: each run plays them again.
-const FAILED_ONCE: [(Evil, u64); 4] = [
+const FAILED_ONCE: [(Evil, u64); 5] = [
     // A liar alone held the last block of a sealer whose disk was set back: that one sealed its rank again (docs/adr/0016).
     (Evil::TwoFaces, 6098),
     // The electors voted for a sealer that its own vote of an earlier set bound to a higher epoch, and waited for it for ever (docs/adr/0009).
@@ -30,9 +31,11 @@ const FAILED_ONCE: [(Evil, u64); 4] = [
     // All voted for a sealer whose disk was set back after it had heard of most votes: it sealed nothing in that epoch, and everybody, itself included, waited for it (docs/adr/0016).
     (Evil::WrongRoots, 100_231),
     (Evil::Stalls, 100_078),
+    // A disk failed as its owner said that the copy was good.
+    (Evil::Withholds, 100_108),
 ];
 /// Plays with rotated keys that failed once.
-const ROTATING_FAILED_ONCE: [u64; 5] = [
+const ROTATING_FAILED_ONCE: [u64; 6] = [
     // Of four voters one was being replaced and could not vote for another sealer any more, though its vote was needed.
     7,
     // One of three had voted for the present sealer again; the others could not join it, so no word came from it and no set was closed.
@@ -43,6 +46,8 @@ const ROTATING_FAILED_ONCE: [u64; 5] = [
     100_243,
     // A restored sealer had been shown its own word for a block that it had forgotten, was off, and forgot that; and whoever had shown it was restored, too. Its owner believed its copy.
     100_520,
+    // Nobody gave its word for the last block, since somebody was bound to a higher epoch, and nothing else waited: a node waits for that word to go on under its next key.
+    100_933,
 ];
 /// Seeds of each kind that a run plays unless it is told otherwise.
 const SEEDS: u64 = 4;
@@ -57,7 +62,7 @@ fn play(plan: Plan) -> World {
     while until < writing_ms + HEALING_MS && !world.is_calm() {
         until += 500;
         world.run(until);
-        if until == writing_ms + OWNERS_MS {
+        if (until - writing_ms).is_multiple_of(OWNERS_MS) {
             world.owners_trust();
         }
     }

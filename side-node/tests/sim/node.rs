@@ -77,6 +77,8 @@ pub(crate) struct Node {
     pub(crate) checked: Option<BlockId>,
     /// When its chain last grew, or nothing was pending.
     pub(crate) moved_ms: u64,
+    /// When its owner last wanted another key.
+    pub(crate) wanted_ms: u64,
     /// When the set of voters last waited for no close.
     pub(crate) closed_ms: u64,
     /// The last messages that it heard, for those who repeat them.
@@ -107,6 +109,7 @@ impl Node {
             stays_out: false,
             checked: None,
             moved_ms: 0,
+            wanted_ms: 0,
             closed_ms: 0,
             heard: VecDeque::new(),
         }

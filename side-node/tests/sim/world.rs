@@ -661,8 +661,11 @@ impl World {
         if self.plan.bft && begin_epochs && self.is_troubled() && self.rng.once_in(4) {
             return self.vote_for_an_epoch(number);
         }
-        // A set that is not closed for long is no different: its sealer may wait for another epoch.
-        let closes = !self.plan.rotates || self.now_ms < self.nodes[number].closed_ms + 6 * PATIENCE_MS;
+        // A set that is not closed for long is no different: its sealer may wait for another epoch. Nor is somebody who cannot go on under its next key for as long.
+        let patience = self.now_ms.saturating_sub(6 * PATIENCE_MS);
+        let closes = !self.plan.rotates
+            || (patience < self.nodes[number].closed_ms
+                && !self.nodes.iter().any(|node| node.next.is_some() && node.wanted_ms < patience));
         if !is_convicted && (moved || pending == 0) && closes {
             self.nodes[number].moved_ms = self.now_ms;
             return;
@@ -698,7 +701,7 @@ impl World {
         if let Some(member) = &mut self.nodes[number].member {
             member.rotate_to(Some(next.clone()));
         }
-        self.nodes[number].next = Some(next);
+        (self.nodes[number].next, self.nodes[number].wanted_ms) = (Some(next), self.now_ms);
         self.round(number);
     }
 
