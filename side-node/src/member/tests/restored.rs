@@ -214,6 +214,37 @@ fn what_others_have_shown_is_kept() {
     }
 }
 
+/// The only voter seals no more in its epoch, and nothing waits but its set to be closed: there is nobody else who could begin another epoch.
+#[test]
+fn a_sole_voter_that_was_restored_begins_another_epoch_to_close_its_set() {
+    let mut world = World::new(2, Admission::Open);
+    world.mesh();
+    world.note(0, "hello");
+    // Until the other one's wish to vote is in a block, and the end of the set is not asked for yet.
+    let waits = |world: &mut World| {
+        let status = world.status(0);
+        !status.pending_voters.is_empty() && status.pending == 0
+    };
+    let mut backup = None;
+    for _ in 0..1_000 {
+        let number = (0..2).find(|number| {
+            world.round(*number);
+            waits(&mut world)
+        });
+        if number.is_some() {
+            backup = Some(world.nodes[0].store.clone());
+            break;
+        }
+        world.now_ms += 10;
+    }
+    set_back(&mut world, 0, backup.expect("such a moment"));
+    world.connect(0, 1);
+    world.until("it has learnt its own tip", |world| world.member(0).knows_own_tip());
+    world.member(0).allow_writing();
+    world.until_voters(2);
+    assert_eq!(world.agree().epoch, 1, "its node votes for itself");
+}
+
 /// Simplex, of whom nobody lies: `leader` proposes what is new, and all sealers finalize it.
 fn finalize(world: &mut World, leader: usize, view: u64) -> BlockId {
     let (seat, ticket) = (world.member(leader).seat().expect("it seals"), Ticket(view));

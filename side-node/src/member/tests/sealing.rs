@@ -189,6 +189,32 @@ fn a_vote_for_a_higher_epoch_takes_the_place_of_the_one_before() {
     assert!(said.iter().all(|(whom, _)| *whom == Some("node3")), "{said:?}");
 }
 
+/// Whoever has voted for the present sealer again is bound to that epoch and gives no word before it begins. So the others may vote alike though all is sealed.
+#[test]
+fn a_vote_for_the_present_sealer_can_be_joined() {
+    let mut world = World::new(3, Admission::Open);
+    world.mesh();
+    world.until_voters(3);
+    world.pass(2 * INTERVAL_MS);
+    let again = Verb::Vote { ballot: Ballot::Leader { node: "node0".to_owned() } };
+    let error = world.say(1, &again).unwrap_err();
+    assert!(error.message().contains("seals already"), "{error}");
+    // It may have stopped, as long as something waits.
+    let note = world.note(1, "is anybody sealing?");
+    world.say(1, &again).unwrap();
+    world.until("it has not", |world| world.stage(2, &note) == Stage::Sealed);
+    world.pass(2 * INTERVAL_MS);
+    let (tip, status) = (world.height(2), world.status(2));
+    assert_eq!((status.pending, status.epoch), (0, 0));
+    assert!(status.held_height < tip, "of three voters each word is needed");
+    world.say(2, &again).unwrap();
+    world.until("the next epoch has begun, and all hold", |world| {
+        let status = world.status(2);
+        status.epoch == 1 && status.held_height == status.height
+    });
+    assert_eq!(world.agree().sealers[0].name.as_deref(), Some("node0"));
+}
+
 #[test]
 fn members_that_cannot_reach_the_leader_vote_through_others() {
     // 0 - 1 - 2 - 3: the votes of 2 and 3, and the blocks of 3, go through the others.
