@@ -419,7 +419,8 @@ impl World {
         let (Some((group, leader)), Some(next)) = (&node.live, &node.next) else { return };
         let chain = group.chain();
         let (me, new) = (node.keypair.author(), next.author());
-        if chain.replaced(&me) == Some(new) && leader.is_held(group, chain.height()) {
+        let is_held = leader.is_held(group, chain.height()) || chain.seat_had_moved(&me, leader.held_height(group));
+        if chain.replaced(&me) == Some(new) && is_held {
             self.rotated += 1;
             self.rotated_sealers += usize::from(chain.governance().sealers.contains(&new));
             node.keypair = next.clone();
