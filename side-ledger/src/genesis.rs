@@ -23,6 +23,8 @@ pub const GENESIS_VERSION: u64 = 1;
 pub const ORIGIN_VERSION: u64 = 2;
 /// The version of the genesis format of a group in which keys can be rotated, whether it goes on from another one or not.
 pub const RULES_VERSION: u64 = 3;
+/// The version of the genesis format of a group in which those who failed leave the voters first. The latest.
+pub const FAILED_FIRST_VERSION: u64 = 4;
 /// Most founders: they are the first voters, and votes of more no longer fit a block.
 pub const MAX_FOUNDERS: usize = 256;
 /// Most keys with an allocation, so that a genesis stays a message, not a download.
@@ -169,11 +171,13 @@ pub enum Rules {
     First,
     /// A member can have a new key in the place of its old one.
     Rotation,
+    /// And of those who leave the voters a key that is rotated goes last: after a sealer that was replaced, or whoever is frozen or voted out.
+    FailedFirst,
 }
 
 impl Rules {
     /// The rules of groups that are founded now.
-    pub const LATEST: Self = Self::Rotation;
+    pub const LATEST: Self = Self::FailedFirst;
 
     /// Whether keys can be rotated.
     pub fn rotates(self) -> bool {
@@ -249,17 +253,20 @@ impl Genesis {
     pub fn decode(bytes: &[u8]) -> Result<Self, GenesisError> {
         let mut reader = Reader::new(bytes);
         let version = reader.varint()?;
-        if !(GENESIS_VERSION..=RULES_VERSION).contains(&version) {
-            return Err(GenesisError::Version(version));
-        }
+        let rules = match version {
+            GENESIS_VERSION | ORIGIN_VERSION => Rules::First,
+            RULES_VERSION => Rules::Rotation,
+            FAILED_FIRST_VERSION => Rules::FailedFirst,
+            other => return Err(GenesisError::Version(other)),
+        };
         let spec = read(&mut reader)?;
-        let (has_origin, rules) = match version {
-            RULES_VERSION => match reader.varint()? {
-                0 => (false, Rules::Rotation),
-                1 => (true, Rules::Rotation),
+        let has_origin = match rules {
+            Rules::First => version == ORIGIN_VERSION,
+            Rules::Rotation | Rules::FailedFirst => match reader.varint()? {
+                0 => false,
+                1 => true,
                 _ => return Err(DecodeError::Rule("a flag is neither 0 nor 1").into()),
             },
-            other => (other == ORIGIN_VERSION, Rules::First),
         };
         let origin = has_origin.then(|| read_origin(&mut reader)).transpose()?;
         reader.finish()?;
@@ -364,6 +371,7 @@ fn encode(spec: &GroupSpec, origin: Option<&Origin>, rules: Rules) -> Vec<u8> {
         (Rules::First, None) => GENESIS_VERSION,
         (Rules::First, Some(_)) => ORIGIN_VERSION,
         (Rules::Rotation, _) => RULES_VERSION,
+        (Rules::FailedFirst, _) => FAILED_FIRST_VERSION,
     });
     out.put_blob(spec.name.as_str().as_bytes());
     out.put_varint(spec.created_ms);
@@ -394,7 +402,7 @@ fn encode(spec: &GroupSpec, origin: Option<&Origin>, rules: Rules) -> Vec<u8> {
     }
     out.put_varint(spec.limits.note_bytes);
     out.put_varint(spec.limits.block_changes);
-    if rules == Rules::Rotation {
+    if rules > Rules::First {
         out.put_varint(u64::from(origin.is_some()));
     }
     if let Some(origin) = origin {
@@ -595,8 +603,8 @@ mod tests {
         longer.push(0);
         assert_eq!(Genesis::decode(&longer), Err(DecodeError::Trailing.into()));
         let mut newer = good.to_vec();
-        newer[0] = 4;
-        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(4)));
+        newer[0] = 5;
+        assert_eq!(Genesis::decode(&newer), Err(GenesisError::Version(5)));
         // Founders in another order: swap the first two keys.
         let founders = 1 + 1 + 7 + 6 + 32 + 1;
         let mut swapped = good.to_vec();
@@ -608,12 +616,13 @@ mod tests {
     #[test]
     fn the_rules_stand_in_the_genesis_and_those_without_keep_their_bytes() {
         let mut lines = String::new();
-        for origin in [None, Some(origin())] {
-            let genesis = Genesis::founded(small(), origin, Rules::Rotation).unwrap();
+        let kinds = [Rules::Rotation, Rules::FailedFirst].map(|rules| [(rules, None), (rules, Some(origin()))]);
+        for (rules, origin) in kinds.into_iter().flatten() {
+            let genesis = Genesis::founded(small(), origin, rules).unwrap();
             assert!(genesis.bytes().len() <= MAX_GENESIS_BYTES);
             lines += &format!("{}\n{}\n", hex::encode(genesis.bytes()), genesis.id());
             let read = Genesis::decode(genesis.bytes()).unwrap();
-            assert_eq!((read.origin(), read.rules(), read.id()), (origin.as_ref(), Rules::Rotation, genesis.id()));
+            assert_eq!((read.origin(), read.rules(), read.id()), (origin.as_ref(), rules, genesis.id()));
             let before = Genesis::founded(small(), origin, Rules::First).unwrap();
             assert_eq!(before.rules(), Rules::First);
             assert_ne!(before.id(), genesis.id());
@@ -627,7 +636,12 @@ mod tests {
     #[test]
     fn no_single_changed_byte_gives_the_same_id_or_a_panic() {
         let founded = |rules| Genesis::founded(spec(), Some(origin()), rules).unwrap();
-        for genesis in [Genesis::new(spec()).unwrap(), founded(Rules::First), founded(Rules::Rotation)] {
+        for genesis in [
+            Genesis::new(spec()).unwrap(),
+            founded(Rules::First),
+            founded(Rules::Rotation),
+            founded(Rules::LATEST),
+        ] {
             for (at, flip) in (0..genesis.bytes().len()).flat_map(|at| [1u8, 0x80, 0xff].map(|flip| (at, flip))) {
                 let mut bytes = genesis.bytes().to_vec();
                 bytes[at] ^= flip;

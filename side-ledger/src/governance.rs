@@ -13,7 +13,7 @@ use bft_json_crdt::identity::AuthorId;
 
 use crate::accounts::Accounts;
 use crate::block::{Epoch, SetNumber};
-use crate::genesis::{Admission, GroupSpec, MAX_FOUNDERS, Sealing};
+use crate::genesis::{Admission, GroupSpec, MAX_FOUNDERS, Rules, Sealing};
 use crate::receipt::Reason;
 use crate::transaction::vote::{MemberVote, Parameter, ParameterVote, Role};
 
@@ -362,7 +362,13 @@ impl Governance {
     }
 
     /// The sealer ends the set with the block that is being executed.
-    pub(crate) fn close(&mut self, author: &AuthorId, set: SetNumber, accounts: &Accounts) -> Result<(), Reason> {
+    pub(crate) fn close(
+        &mut self,
+        author: &AuthorId,
+        set: SetNumber,
+        accounts: &Accounts,
+        rules: Rules,
+    ) -> Result<(), Reason> {
         if set != self.set {
             return Err(Reason::OtherSet);
         }
@@ -372,7 +378,7 @@ impl Governance {
         if self.pending.is_empty() || self.closing {
             return Err(Reason::NothingPending);
         }
-        if self.next_change(accounts).is_none() {
+        if self.next_change(accounts, rules).is_none() {
             return Err(Reason::VoterCount);
         }
         self.closing = true;
@@ -380,11 +386,11 @@ impl Governance {
     }
 
     /// The block is executed. If it closed the set, the next one begins.
-    pub(crate) fn end_block(&mut self, accounts: &Accounts) {
+    pub(crate) fn end_block(&mut self, accounts: &Accounts, rules: Rules) {
         if !std::mem::take(&mut self.closing) {
             return;
         }
-        if let Some((key, voter)) = self.next_change(accounts) {
+        if let Some((key, voter)) = self.next_change(accounts, rules) {
             self.pending.remove(&key);
             if voter {
                 self.voters.insert(key);
@@ -446,17 +452,20 @@ impl Governance {
     }
 
     /// The change that the next close carries out: the first by key that leaves the set with a voter and not too many, those who leave before those who
-    /// come, so that a sealer that failed does not stay while others join. Among either those of rotations go first: a key that counts for nothing any more does not become the last voter, and
-    /// nobody else takes the seat.
-    fn next_change(&self, accounts: &Accounts) -> Option<(AuthorId, bool)> {
+    /// come, so that a sealer that failed does not stay while others join. Of those who come the keys in others' places go first: nobody else takes the seat. Of those who leave whoever
+    /// was replaced or frozen goes first, and a rotated key first where no other voter would be left: it counts for nothing any more, and does not become the last one. (By the rules before
+    /// [`Rules::FailedFirst`] it always goes first.)
+    fn next_change(&self, accounts: &Accounts, rules: Rules) -> Option<(AuthorId, bool)> {
         let count = self.voters.len();
         let fits = |voter: bool| if voter { count < MAX_VOTERS } else { count > 1 };
+        let is_rotated = |key: &AuthorId| accounts.get(key).successor().is_some();
         let moves = |key: &AuthorId, voter: bool| {
-            let account = accounts.get(key);
-            if voter { account.predecessor().is_some() } else { account.successor().is_some() }
+            if voter { accounts.get(key).predecessor().is_some() } else { is_rotated(key) }
         };
+        let others_stay = || self.voters.iter().filter(|key| !is_rotated(key)).nth(1).is_some();
+        let failed_first = rules >= Rules::FailedFirst && others_stay();
         let pending = self.pending.iter().map(|(key, voter)| (*key, *voter)).filter(|(_, voter)| fits(*voter));
-        pending.min_by_key(|(key, voter)| (*voter, !moves(key, *voter), *key))
+        pending.min_by_key(|(key, voter)| (*voter, moves(key, *voter) == (failed_first && !*voter), *key))
     }
 
     fn next_count(&self) -> usize {
@@ -514,6 +523,7 @@ fn ascending<K: Ord, V>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Rotation;
     use crate::genesis::{Limits, MAX_BLOCK_CHANGES, MAX_INTERVAL_MS};
     use crate::names::Name;
     use bft_json_crdt::identity::Keypair;
@@ -580,6 +590,25 @@ mod tests {
         (governance.set, governance.epoch) = (SetNumber(MAX_SAFE), Epoch(MAX_SAFE));
         (governance.interval_ms, governance.block_changes) = (MAX_INTERVAL_MS, MAX_BLOCK_CHANGES);
         assert!(governance.encode().len() <= MAX_GOVERNANCE_BYTES);
+    }
+
+    #[test]
+    fn a_rotated_key_does_not_become_the_last_voter() {
+        let key = |seed: u8| Keypair::from_seed(&[seed; 32]).author();
+        let mut accounts = Accounts::default();
+        accounts.update(&key(3), |account| account.rotation = Some(Rotation::Rotated(key(9))));
+        accounts.update(&key(9), |account| account.rotation = Some(Rotation::Succeeds(key(3))));
+        let mut governance = Governance::new(&spec(Admission::Open));
+        governance.pending = [(key(1), false), (key(3), false), (key(9), true)].into();
+        for (voters, failed_first) in [(&[1, 2, 3][..], 1), (&[1, 3], 3)] {
+            governance.voters = voters.iter().map(|voter| key(*voter)).collect();
+            let next = |rules| governance.next_change(&accounts, rules);
+            assert_eq!(next(Rules::Rotation), Some((key(3), false)), "{voters:?}");
+            assert_eq!(next(Rules::FailedFirst), Some((key(failed_first), false)), "{voters:?}");
+        }
+        governance.pending.retain(|_, voter| *voter);
+        governance.pending.insert(key(4), true);
+        assert_eq!(governance.next_change(&accounts, Rules::FailedFirst), Some((key(9), true)));
     }
 
     #[test]

@@ -204,6 +204,9 @@ pub enum VoteError {
     /// That key seals already.
     #[error("that key seals already")]
     SealsAlready,
+    /// Another key has taken that one's seat.
+    #[error("another key has taken that one's place")]
+    Retired,
     /// It has voted so, and that can still succeed: voting again would only split the votes.
     #[error("this node has voted so already: {have} of {needed} votes are here")]
     Waiting {

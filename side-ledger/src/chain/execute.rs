@@ -49,7 +49,7 @@ impl Chain {
             leaves.push(leaf);
         }
         if !Arc::ptr_eq(&before, &self.governance) {
-            Arc::make_mut(&mut self.governance).end_block(&self.accounts);
+            Arc::make_mut(&mut self.governance).end_block(&self.accounts, self.rules);
         }
         let electorate = Arc::clone(&self.electorate);
         if self.governance.set != before.set {
@@ -119,7 +119,9 @@ impl Chain {
                 }
                 Arc::make_mut(&mut self.governance).ask(author)
             }
-            Known::SetClose(close) => Arc::make_mut(&mut self.governance).close(&author, close.set, &self.accounts),
+            Known::SetClose(close) => {
+                Arc::make_mut(&mut self.governance).close(&author, close.set, &self.accounts, self.rules)
+            }
             Known::KeyRotate(rotate) => self.propose(author, rotate),
             Known::KeyApprove(approve) => self.approve(author, approve),
             // Kinds without an effect on the ledger, and kinds that this build does not know: what they say is for whoever reads them.

@@ -21,13 +21,17 @@ use crate::transaction::{KeyApprove, KeyRotate};
 /// everybody walk along them with each payment.
 pub const MAX_HOPS: usize = 16;
 
-/// Whether the old key has no seat, and the new one does not wait for a close to come. That it is to leave again is nothing that is left of the old one's: of few voters its word is
-/// needed for the close with which it leaves.
-fn has_moved(governance: &Governance, old: &AuthorId, new: &AuthorId) -> bool {
+/// Whether nothing but the sealer's place is left of the old key's seat, and the new one does not wait for a close to come. That it is to leave again is nothing that is left of the old
+/// one's: of few voters its word is needed for the close with which it leaves.
+fn is_retired(governance: &Governance, old: &AuthorId, new: &AuthorId) -> bool {
     !governance.voters.contains(old)
-        && !governance.sealers.contains(old)
         && !governance.pending.contains_key(old)
         && governance.pending.get(new) != Some(&true)
+}
+
+/// Whether that place is not left either.
+fn has_moved(governance: &Governance, old: &AuthorId, new: &AuthorId) -> bool {
+    is_retired(governance, old, new) && !governance.sealers.contains(old)
 }
 
 impl Chain {
@@ -77,7 +81,7 @@ impl Chain {
     }
 
     /// Who has what was this key's: itself, or the key that has taken its place, or the one that has taken that one's.
-    pub(super) fn heir(&self, key: &AuthorId) -> Result<AuthorId, Reason> {
+    pub fn heir(&self, key: &AuthorId) -> Result<AuthorId, Reason> {
         let mut at = *key;
         for _ in 0..=MAX_HOPS {
             match self.accounts.get(&at).successor() {
@@ -92,6 +96,11 @@ impl Chain {
     pub fn replaced(&self, old: &AuthorId) -> Option<AuthorId> {
         let new = self.accounts.get(old).successor()?;
         has_moved(&self.governance, old, &new).then_some(new)
+    }
+
+    /// Whether no office is to be given to this key any more, since another one has taken its place.
+    pub fn is_retired(&self, key: &AuthorId) -> bool {
+        self.accounts.get(key).successor().is_some_and(|new| is_retired(&self.governance, key, &new))
     }
 
     /// Whether this key's seat had moved to the one in its place with the block at this height, or before. Never of a key without a seat, since nothing tells when it was replaced.

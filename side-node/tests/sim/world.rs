@@ -130,7 +130,7 @@ impl World {
             },
             limits: Limits::default(),
         };
-        let rules = if plan.rotates { Rules::Rotation } else { Rules::First };
+        let rules = if plan.rotates { Rules::LATEST } else { Rules::First };
         let genesis = Genesis::founded(spec, None, rules).expect("a group");
         let faces = if plan.evil == Evil::TwoFaces { vec![0, 0] } else { vec![0] };
         let machines = faces.into_iter().chain(1..plan.members);

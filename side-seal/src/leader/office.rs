@@ -46,6 +46,9 @@ impl Leader {
         let (chain, electorate) = (group.chain(), in_force(group));
         let set = electorate.set;
         let me = self.me().filter(|me| electorate.elects(me)).ok_or(VoteError::NotElector)?;
+        if chain.is_retired(&sealer) {
+            return Err(VoteError::Retired);
+        }
         // Whoever seals and has stopped may be voted for again: it abstains where its copy was old, and goes on in a further epoch. It may have stopped where something waits for it, be
         // it a set to be closed; it knows itself whether it has. And where somebody votes for it others may: a vote binds whoever gave it, and where every word is needed no set is
         // closed before they vote alike.
@@ -268,6 +271,10 @@ impl Leader {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Some(keypair) = self.keypair.clone() else { return false };
+        if switch.is_some() && group.chain().is_retired(&keypair.author()) {
+            // Its votes are of the time before the next key came. In its place the old one would have to seal on, without the word of either.
+            return false;
+        }
         let block = match group.seal(now_ms, switch.as_ref()) {
             Ok(block) => block,
             Err(Fault::Nothing) => return false,

@@ -4,7 +4,7 @@ use bft_json_crdt::causality::ChangeIdx;
 use bft_json_crdt::identity::{AuthorId, Keypair};
 use bft_json_crdt::replica::Incoming;
 use side_ledger::block::Block;
-use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Sealing};
+use side_ledger::genesis::{Admission, Genesis, GroupSpec, Limits, Rules, Sealing};
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::names::Name;
@@ -39,7 +39,12 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(number: usize) -> Self {
-        let genesis = Genesis::new(GroupSpec {
+        Self::under(Rules::First, number)
+    }
+
+    /// A founder of a group with these rules.
+    pub(crate) fn under(rules: Rules, number: usize) -> Self {
+        let spec = GroupSpec {
             name: Name::new("friends").unwrap(),
             created_ms: 1,
             nonce: [3; 32],
@@ -48,8 +53,8 @@ impl Member {
             allocation: (0..4).map(|number| (key(number), 100)).collect(),
             sealing: Sealing::Leader { interval_ms: 1000 },
             limits: Limits { note_bytes: 100, block_changes: 1000 },
-        });
-        let group = Group::open(genesis.unwrap(), Some(key(number)), Default::default());
+        };
+        let group = Group::open(Genesis::founded(spec, None, rules).unwrap(), Some(key(number)), Default::default());
         Self { number, group, leader: Leader::new(Some(keypair(number))), kept: Vec::new() }
     }
 

@@ -1,7 +1,8 @@
 //! One rule, one attacker, one test.
 
 use side_ledger::block::{Block, BlockId, Epoch, Height, Rank, SetNumber};
-use side_ledger::transaction::{SetClose, VoterAsk};
+use side_ledger::genesis::Rules;
+use side_ledger::transaction::{KeyApprove, KeyRotate, SealersVote, SetClose, VoterAsk};
 use side_seal::effect::{Refusal, VoteError};
 use side_seal::leader::{MAX_ORPHANS, MAX_PROOFS, MAX_PROOFS_OF_ONE};
 use side_seal::warrant::WarrantFault;
@@ -659,4 +660,54 @@ fn a_sealer_whom_enough_electors_replace_stops_and_so_does_one_that_voted_for_an
     assert!(!members[1].tick(7_000).is_empty());
     members[1].vote(2);
     assert!(members[1].tick(9_000).is_empty());
+}
+
+/// Sealing on, an old key would leave a voter whose node does not have its key yet: of few voters that one's word is needed, and whoever seals is not replaced by itself (seeds 100,010 and
+/// 100,176 of the simulated world).
+#[test]
+fn a_key_in_whose_place_another_one_votes_is_not_voted_for_and_begins_no_epoch() {
+    let mut members = [0, 1, 2, 3].map(|number| Member::under(Rules::LATEST, number));
+    let mut now = 0;
+    let mut seal = |members: &mut [Member; 4], by: usize| {
+        share(members);
+        now += 1_000;
+        let effects = members[by].tick(now);
+        carry(members, effects);
+    };
+    let (group, new) = (members[3].group.id(), key(10));
+    members[3].write(KeyRotate::sign(group, &key(3), &keypair(10)));
+    seal(&mut members, 0);
+    for voter in [0, 1, 2] {
+        members[voter].write(KeyApprove { set: SetNumber(0), old: key(3), new });
+    }
+    seal(&mut members, 0);
+    members[0].write(SetClose { set: SetNumber(0) });
+    seal(&mut members, 0);
+    members[0].note();
+    seal(&mut members, 0);
+    // The old key has left, and the new one is to come: until then others may choose the node that has both.
+    let chain = members[1].group.chain();
+    assert_eq!((chain.governance().pending.get(&new), chain.is_retired(&key(3))), (Some(&true), false));
+    assert!(members[1].leader.vote(&members[1].group, key(3)).is_ok());
+    members[0].write(SetClose { set: SetNumber(1) });
+    seal(&mut members, 0);
+    assert!(members.iter().all(|member| member.group.chain().governance().voters.contains(&new)));
+    for voter in [1, 2] {
+        let member = &mut members[voter];
+        assert_eq!(member.leader.vote(&member.group, key(3)), Err(VoteError::Retired));
+        let vote = member.leader.vote(&member.group, key(1)).unwrap();
+        member.write(SealersVote { sealers: vec![key(3)], ..vote });
+    }
+    share(&mut members);
+    assert!(members[3].tick(11_000).is_empty());
+    assert!(members[0].tick(12_000).is_empty(), "enough want somebody else");
+    // Those who voted for it all the same choose again, and its node goes on under the new key.
+    let height = members[3].height();
+    members[1].vote(1);
+    members[2].vote(1);
+    seal(&mut members, 1);
+    let chain = members[3].group.chain();
+    assert_eq!((chain.height().0, chain.governance().sealers.as_slice()), (height + 1, &[key(1)][..]));
+    assert_eq!(chain.replaced(&key(3)), Some(new));
+    assert!(chain.seat_had_moved(&key(3), members[3].leader.held_height(&members[3].group)));
 }

@@ -161,7 +161,7 @@ impl World {
             sealing: Sealing::Leader { interval_ms: INTERVAL_MS },
             limits: Limits { note_bytes: 100, block_changes: 20 },
         };
-        let rules = if plan.rotates { Rules::Rotation } else { Rules::First };
+        let rules = if plan.rotates { Rules::LATEST } else { Rules::First };
         let genesis = Genesis::founded(spec, None, rules).unwrap();
         let mut world = Self {
             plan,
@@ -462,9 +462,14 @@ impl World {
         if self.now < self.nodes[number].moved_ms + PATIENCE_MS {
             return;
         }
-        let sealers = &group.chain().governance().sealers;
-        let good = |at: &usize| !self.is_evil(*at) && !sealers.contains(&self.nodes[*at].keypair.author());
-        let candidates: Vec<usize> = (0..self.plan.voters).filter(good).collect();
+        let (sealers, voters) = (&group.chain().governance().sealers, &group.chain().governance().voters);
+        let good = |at: &usize| {
+            let key = self.nodes[*at].keypair.author();
+            !self.is_evil(*at) && !sealers.contains(&key) && (!self.plan.rotates || voters.contains(&key))
+        };
+        // Where keys are rotated few founders may be left among the voters.
+        let count = if self.plan.rotates { self.nodes.len() } else { self.plan.voters };
+        let candidates: Vec<usize> = (0..count).filter(good).collect();
         let vote = |at: usize| leader.vote(group, self.nodes[at].keypair.author());
         let split = self.troubled() && (self.now / 1_000).is_multiple_of(3) && number.is_multiple_of(2);
         let vote = candidates.get(usize::from(split)).or(candidates.first()).map(|at| vote(*at));

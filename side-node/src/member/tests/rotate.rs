@@ -10,7 +10,7 @@ fn founders(count: usize, admission: Admission) -> World {
     let spec = World::new(0, admission).genesis.spec().clone();
     let founders: Vec<AuthorId> = (0..count).map(|number| keypair(number).author()).collect();
     let allocation = founders.iter().map(|key| (*key, 100)).collect();
-    World::of(Genesis::founded(GroupSpec { founders, allocation, ..spec }, None, Rules::Rotation).unwrap(), count)
+    World::of(Genesis::founded(GroupSpec { founders, allocation, ..spec }, None, Rules::LATEST).unwrap(), count)
 }
 
 fn approve(world: &mut World, number: usize, node: usize, new: &str) -> Result<Line, crate::error::CommandError> {
@@ -150,6 +150,12 @@ fn the_others_approve_the_key_that_its_owner_named_and_the_old_one_writes_no_mor
     world.until("the seat has moved", |world| world.member(2).is_replaced());
     let error = world.say(2, &Verb::Note { text: "again".to_owned() }).unwrap_err();
     assert!(error.to_string().contains("has taken the place of this node's key"), "{error}");
+    // The old one is given no office any more, and whoever tries is told what to do.
+    let sealer = world.status(0).sealers[0].key.clone();
+    let elector = (0..2).find(|number| keypair(*number).author().to_string() != sealer).unwrap();
+    let ballot = Ballot::Leader { node: keypair(2).author().to_string() };
+    let error = world.say(elector, &Verb::Vote { ballot }).unwrap_err();
+    assert!(error.to_string().contains("another key has taken that one's place"), "{error}");
     world.agree();
 }
 

@@ -55,7 +55,7 @@ impl Member {
 
     /// A member of the same group with the rule that keys can be rotated.
     pub(super) fn rotating(number: usize) -> Self {
-        let genesis = Genesis::founded(genesis(0).0.spec().clone(), None, Rules::Rotation).unwrap();
+        let genesis = Genesis::founded(genesis(0).0.spec().clone(), None, Rules::LATEST).unwrap();
         let group = Group::open(genesis, Some(key(number)), Default::default());
         Self { group, ..Self::new(number) }
     }
