@@ -636,12 +636,9 @@ mod tests {
     #[test]
     fn no_single_changed_byte_gives_the_same_id_or_a_panic() {
         let founded = |rules| Genesis::founded(spec(), Some(origin()), rules).unwrap();
-        for genesis in [
-            Genesis::new(spec()).unwrap(),
-            founded(Rules::First),
-            founded(Rules::Rotation),
-            founded(Rules::LATEST),
-        ] {
+        for genesis in
+            [Genesis::new(spec()).unwrap(), founded(Rules::First), founded(Rules::Rotation), founded(Rules::LATEST)]
+        {
             for (at, flip) in (0..genesis.bytes().len()).flat_map(|at| [1u8, 0x80, 0xff].map(|flip| (at, flip))) {
                 let mut bytes = genesis.bytes().to_vec();
                 bytes[at] ^= flip;

@@ -147,7 +147,9 @@ fn vote_error(error: &VoteError) -> CommandError {
         VoteError::NotElector => {
             command.hint("side-node status lists the voters; the present sealer has no vote on itself")
         }
-        VoteError::Retired => command.hint("vote for the key that votes in its place: side-node status lists the voters"),
+        VoteError::Retired => {
+            command.hint("vote for the key that votes in its place: side-node status lists the voters")
+        }
         VoteError::Waiting { .. } => command.hint("wait for the others, or vote for another node"),
         _ => command.hint("side-node status tells who seals and who votes"),
     }
