@@ -96,9 +96,7 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     let fail = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     let length = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len());
     length(path).map_err(|error| StoreError::file(path, &error))?;
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if length(Path::new(&log)).unwrap_or(0) == 0 {
+    if length(&crate::log::log_of(path)).unwrap_or(0) == 0 {
         // Whole as it is. Without «immutable», a reader of a database in this mode makes files beside it.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         return Connection::open_with_flags(uri(path), flags).map_err(fail);

@@ -11,7 +11,7 @@
 //!     ◀───── Completion ──────────┘                                                     (SimStore in tests)
 //! ```
 //! - [`batch`]: what is written and read
-//! - [`sqlite`]: the store on disk
+//! - [`sqlite`]: the store on disk; [`log`]: room for its write-ahead log
 //! - [`writer`]: the thread that commits for everybody
 //! - [`identity`]: whether this database is still where and what it was, or was copied, restored or rolled back
 //! - [`examine`]: a look at the database of a stopped node that changes nothing
@@ -21,6 +21,7 @@ pub mod batch;
 pub mod error;
 pub mod examine;
 pub mod identity;
+pub mod log;
 pub mod memory;
 pub mod sim;
 pub mod sqlite;

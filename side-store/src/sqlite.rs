@@ -34,7 +34,7 @@ const BUSY: Duration = Duration::from_millis(1_500);
 /// Bits of a change's (or a seal's) key that count positions within a group: 2⁴⁰ of them, and 2²³ groups above.
 const POSITION_BITS: u32 = 40;
 /// Bytes of write-ahead log that are kept after a checkpoint; what a burst needed beyond goes back to the file system.
-const JOURNAL_BYTES: i64 = 8 << 20;
+pub(crate) const JOURNAL_BYTES: i64 = 8 << 20;
 /// Most checked keys that are remembered while loading, so that each is decompressed once.
 const MAX_KNOWN_KEYS: usize = 65_536;
 
@@ -109,6 +109,12 @@ impl SqliteStore {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Sets room aside for the write-ahead log, [`RESERVED_BYTES`](crate::log::RESERVED_BYTES), for whoever keeps the database open and commits often: each commit is faster then. After
+    /// an error all works as before, and the log grows as it is needed.
+    pub fn reserve_log(&mut self) -> std::io::Result<()> {
+        crate::log::reserve(&self.path)
     }
 
     /// Keeps `witness` up to date after every commit from now on. See [`crate::identity`].

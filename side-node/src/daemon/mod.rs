@@ -297,7 +297,13 @@ impl Daemon {
         let bitcoin = BtcSettings::resolve(&[environment, file.bitcoin.clone()], true)?;
         let opening = {
             let (root, home) = (root.clone(), home.clone());
-            tokio::task::spawn_blocking(move || disk::open(&root, &home, trust_this_copy, max_store_bytes))
+            tokio::task::spawn_blocking(move || {
+                let mut opened = disk::open(&root, &home, trust_this_copy, max_store_bytes)?;
+                if let Err(error) = opened.store.reserve_log() {
+                    tracing::debug!(%error, "no room was set aside for the log of the database");
+                }
+                Ok::<_, CommandError>(opened)
+            })
         };
         let opened = opening.await.map_err(|e| CommandError::bug(format!("the node could not be opened: {e}")))??;
         let keypair = opened.keypair.clone();

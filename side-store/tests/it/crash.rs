@@ -19,6 +19,7 @@ fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let mut store =
         SqliteStore::open(std::path::Path::new(&folder).join("side.sqlite"), &OpenOptions::default()).unwrap();
+    store.reserve_log().unwrap();
     let group = genesis(1);
     store.commit(&Batch::new().group(&group)).unwrap();
     let stored = load_all(&mut store, &group.id(), LoadBounds::default());

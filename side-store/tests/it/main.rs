@@ -5,6 +5,7 @@ mod contract;
 mod crash;
 mod faults;
 mod identity;
+mod log;
 mod sim;
 mod upgrade;
 mod writer;

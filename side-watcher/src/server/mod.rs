@@ -133,6 +133,9 @@ impl Server {
 
         let metrics = Arc::new(Metrics::default());
         let mut store = SqliteStore::open(data.path().join(STORE_FILE), &OpenOptions::default())?;
+        if let Err(error) = store.reserve_log() {
+            tracing::debug!(%error, "no room was set aside for the log of the database");
+        }
         look_for_restore(&mut store, &data, expect, &config)?;
         let loaded = hub::Hub::load(&mut store, &identity)?;
         let (persist, store) = persist::Persist::spawn(Box::new(store), metrics.clone()).map_err(StartError::Thread)?;
