@@ -20,6 +20,8 @@ use crate::error::CommandError;
 const STRIDE: u32 = 6;
 /// Rounds after which a demo on a devnet that does not come to its end is given up: several times what it takes.
 const MAX_ROUNDS: usize = 500;
+/// Blocks that may come while the two agree, beyond the fewest that a swap has to have when it is funded: a devnet may make one a second, and machines are busy.
+const SLACK_BLOCKS: u32 = 12;
 
 /// Arguments of `btc-htlc`.
 #[derive(Debug, Args)]
@@ -121,7 +123,7 @@ async fn agree(dave: &mut Party, sammy: &mut Party, stage: &Stage, amount: Amoun
         role: Role::Payer,
         kind: LockKind::Taproot,
         amount,
-        blocks: min_timeout(&stage.place.chain, amount),
+        blocks: min_timeout(&stage.place.chain, amount) + SLACK_BLOCKS,
         payment_hash: None,
     };
     dave.desk.offer(&stage.place, new, sammy.me.clone()).await.map_err(|e| dave.session.error(e))?;
