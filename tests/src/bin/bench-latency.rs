@@ -9,7 +9,7 @@
 //! Both are processes of their own on one machine, with pipes for typing and showing; ours sign, check, merge and keep an index beside.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -188,8 +188,13 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
+/// With room set aside, as our database has it: a file that grows costs more to flush.
 fn durable_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    file.write_all(&vec![0; 2 * (WARM_UP + LINES) * FRAME])?;
+    file.sync_all()?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Passes each frame to everybody else at once, and keeps it beside.
