@@ -48,7 +48,7 @@ fn a_watcher_four_inits_four_runs_and_typing_in_each_end_in_four_equal_digests()
         }
     }
     let expected: Vec<&str> = notes.iter().map(String::as_str).collect();
-    let digest = home.converge(&NODES, &expected);
+    home.converge(&NODES, &expected);
     // Each console has shown each line of the others, with the name of who wrote it.
     for (name, node) in NODES.iter().zip(&mut nodes) {
         for other in NODES.iter().filter(|other| *other != name) {
@@ -56,6 +56,11 @@ fn a_watcher_four_inits_four_runs_and_typing_in_each_end_in_four_equal_digests()
             eventually(&line, || node.stdout().contains(&line).then_some(()));
         }
     }
+    // The nodes write as well, until all of them vote.
+    for name in NODES {
+        eventually("four voters", || (home.status(name)["voters"].as_array()?.len() == NODES.len()).then_some(()));
+    }
+    let digest = home.converge(&NODES, &expected);
     // The same history reads the same while nobody runs.
     for node in &mut nodes {
         assert!(node.stop().success(), "{}", node.report());
