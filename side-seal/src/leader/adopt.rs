@@ -111,9 +111,10 @@ impl Leader {
         self.proofs.insert(seat, proof);
     }
 
-    /// Asks for what is waited for.
+    /// Asks for what is waited for, and for what votes for this node name: a vote serves whoever can show its block, and whoever named it has it.
     pub(super) fn ask_missing(&self, group: &Group, effects: &mut Vec<Effect>) {
-        for want in self.tree.missing().into_iter().filter(|id| self.tree.get(id).is_none()).take(MAX_ASKS) {
+        let wanted = self.tree.missing().into_iter().chain(self.named(group));
+        for want in wanted.filter(|id| self.tree.get(id).is_none()).take(MAX_ASKS) {
             effects.push(Effect::Ask(Message::Ask { want, have: self.locator(group) }));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bft_json_crdt::identity::AuthorId;
 use bytes::Bytes;
-use side_ledger::block::{Epoch, Height, Rank, SetNumber};
+use side_ledger::block::{BlockId, Epoch, Height, Rank, SetNumber};
 use side_ledger::chain::{Fault, Switch};
 use side_ledger::group::Group;
 use side_ledger::ledger::Position;
@@ -90,6 +90,19 @@ impl Leader {
         let highest = HeldBlock { rank: chain.rank(), id: chain.tip_id() };
         let recovery = chain.rank().recovery;
         Ok(SealersVote { recovery, set, epoch: Epoch(epoch), sealers: vec![sealer], highest })
+    }
+
+    /// The blocks that electors name who want this node to seal in an epoch to come. A sealer may have shown one to a single voter, who has left it since.
+    pub(super) fn named(&self, group: &Group) -> Vec<BlockId> {
+        let Some(me) = self.me() else { return Vec::new() };
+        let electorate = in_force(group);
+        let origin = id_at(group, base_of(group, electorate.set));
+        let votes = group.ledger().sealers_votes(electorate.set).rev();
+        votes
+            .take_while(|(epoch, ..)| *epoch > group.chain().governance().epoch)
+            .filter(|(_, voter, _, vote)| vote.sealers == [me] && electorate.elects(voter) && vote.highest.id != origin)
+            .map(|(.., vote)| vote.highest.id)
+            .collect()
     }
 
     /// Whether an elector votes for this sealer in an epoch to come.

@@ -639,6 +639,37 @@ fn a_new_sealer_cannot_start_below_what_its_votes_name() {
     assert_eq!(members[3].height(), 2);
 }
 
+/// A sealer shows a block to one voter and to nobody else. That voter names it; nobody else has it, and without it the vote serves nobody (seed 100,082 of the simulated world).
+#[test]
+fn a_new_sealer_asks_for_a_block_that_a_single_vote_names() {
+    let mut members = Member::founders();
+    members[0].note();
+    share(&mut members);
+    let effects = members[0].tick(0);
+    carry(&mut members, effects);
+    members[0].note();
+    share(&mut members);
+    let shown = told(&members[0].tick(2_000));
+    shown.into_iter().for_each(|message| drop(members[2].hear(message)));
+    assert_eq!([1, 2, 3].map(|at| members[at].height()), [1, 2, 1]);
+    assert!(members[1].leader.wanted(&members[1].group).is_empty());
+    for at in [1, 2, 3] {
+        members[at].vote(1);
+    }
+    share(&mut members);
+    assert!(members[1].tick(5_000).is_empty(), "all have voted, but one of the blocks that they name is not here");
+    assert!(members[3].leader.wanted(&members[3].group).is_empty(), "only whoever is to seal needs it");
+    let wanted = members[1].leader.wanted(&members[1].group);
+    let [Message::Ask { want, have }] = &wanted[..] else { panic!("{wanted:?}") };
+    assert_eq!(*want, members[2].group.chain().tip_id());
+    let answer = members[2].leader.answer(&members[2].group, want, have).unwrap();
+    members[1].hear(answer);
+    let effects = members[1].tick(6_000);
+    carry(&mut members, effects);
+    assert_eq!([1, 2].map(|at| members[at].height()), [3, 3]);
+    assert!(members[1].leader.wanted(&members[1].group).is_empty());
+}
+
 #[test]
 fn a_sealer_whom_enough_electors_replace_stops_and_so_does_one_that_voted_for_another() {
     let mut members = Member::founders();
