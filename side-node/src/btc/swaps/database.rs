@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bdk_wallet::rusqlite::{self, Connection, TransactionBehavior};
 use thiserror::Error;
@@ -16,6 +16,24 @@ use crate::home::{create_private_dir_all, require_private};
 const SCHEMA_VERSION: i64 = 1;
 /// How long another process may hold a file: it writes a few rows.
 const BUSY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to wait before the next attempt where SQLite does not wait itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Tries again while another process is at it. SQLite answers at once, whatever its timeout, where two that have read want to write: as when both make the same new file's log.
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let until = Instant::now() + BUSY_PATIENCE;
+    loop {
+        match attempt() {
+            Err(why)
+                if why.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && Instant::now() < until =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            ended => return ended,
+        }
+    }
+}
 
 /// Why swaps cannot be read or written.
 #[derive(Debug, Error)]
@@ -102,13 +120,11 @@ impl Database {
         let foreign = |why: String| StorageError::Foreign { path: path.clone(), why };
         let db = &mut self.connection;
         db.busy_timeout(BUSY_PATIENCE).map_err(fail)?;
-        let mode: String =
-            db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(|why| {
-                match why.sqlite_error_code() {
-                    Some(rusqlite::ErrorCode::NotADatabase) => foreign("it is no SQLite database".into()),
-                    _ => fail(why),
-                }
-            })?;
+        let to_wal = || db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        let mode = patiently(to_wal).map_err(|why| match why.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => foreign("it is no SQLite database".into()),
+            _ => fail(why),
+        })?;
         if !mode.eq_ignore_ascii_case("wal") {
             return Err(foreign("its file system cannot keep SQLite's write-ahead log".into()));
         }
