@@ -81,7 +81,7 @@ impl Chain {
     }
 
     /// Who has what was this key's: itself, or the key that has taken its place, or the one that has taken that one's.
-    pub fn heir(&self, key: &AuthorId) -> Result<AuthorId, Reason> {
+    pub(super) fn heir(&self, key: &AuthorId) -> Result<AuthorId, Reason> {
         let mut at = *key;
         for _ in 0..=MAX_HOPS {
             match self.accounts.get(&at).successor() {

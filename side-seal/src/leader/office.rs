@@ -285,7 +285,7 @@ impl Leader {
     ) -> bool {
         let Some(keypair) = self.keypair.clone() else { return false };
         if switch.is_some() && group.chain().is_retired(&keypair.author()) {
-            // Its votes are of the time before the next key came. In its place the old one would have to seal on, without the word of either.
+            // Enough voted for it all the same. It would seal on, and its node would not have the word of the key that votes in its place.
             return false;
         }
         let block = match group.seal(now_ms, switch.as_ref()) {
