@@ -145,12 +145,22 @@ impl Leader {
     /// Tries what ranks above the end of the chain, the highest first, until the chain has changed.
     fn rise(&mut self, group: &mut Group, effects: &mut Vec<Effect>) -> bool {
         let above = self.tree.above(group.chain().rank());
-        above.into_iter().any(|id| self.is_allowed(&id) && self.move_to(group, id, effects))
+        above.into_iter().any(|id| self.is_allowed(group, &id) && self.move_to(group, id, effects))
     }
 
     /// Whether the proofs that this node holds let it end its chain with this block.
-    fn is_allowed(&self, id: &BlockId) -> bool {
-        self.tree.get(id).is_some_and(|signed| !self.proofs.contains_key(&seat(signed)))
+    fn is_allowed(&self, group: &Group, id: &BlockId) -> bool {
+        self.tree
+            .get(id)
+            .is_some_and(|signed| !self.proofs.contains_key(&seat(signed)) || self.begins_set(group, signed))
+    }
+
+    /// Whether a block begins a set later than that of the chain's last block. The set before is over then, whatever else its sealer has done, and whoever took no first block would vote
+    /// in a set that has ended for the others.
+    fn begins_set(&self, group: &Group, signed: &SignedBlock) -> bool {
+        let set = signed.block().set;
+        group.chain().rank().set < set
+            && self.tree.get(&signed.block().parent).is_some_and(|parent| parent.block().set < set)
     }
 
     /// Makes the chain end with a known block, whatever its rank, or, where one on the way is bad, with the last good one if that ranks above where the chain ended. Tells whether
@@ -229,7 +239,8 @@ impl Leader {
     pub(super) fn give_word(&mut self, group: &Group, effects: &mut Vec<Effect>) {
         let (true, Some(keypair), Some(tip)) = (self.may_seal, &self.keypair, group.chain().tip()) else { return };
         let me = keypair.author();
-        if tip.electorate.voters.binary_search(&me).is_ok() && tip.block.epoch >= self.bound(group) {
+        let is_doubled = self.tree.get(&tip.id).is_some_and(|signed| self.proofs.contains_key(&seat(signed)));
+        if tip.electorate.voters.binary_search(&me).is_ok() && tip.block.epoch >= self.bound(group) && !is_doubled {
             let hold = Hold::sign(group.id(), tip.block.rank(), tip.id, keypair);
             self.holds.insert(me, hold);
             effects.push(Effect::Tell(Message::Hold(hold)));

@@ -17,7 +17,8 @@
 //!   last block, or begins an epoch that they voted for: or a sealer whom the others are replacing could end the set on its own and outrank them.
 //! - A voter that has voted for an epoch gives its word for no block of a lower one. It follows the chain all the same.
 //! - A node whose copy may have been older than what it has told seals in no epoch in which it may have sealed already: it waits for the voters to begin another.
-//! - Of a sealer that sealed one rank twice nothing more of that epoch is taken.
+//! - Of a sealer that sealed one rank twice nothing more of that epoch is taken, but for the first block of a later set: it shows that the set in force is over. Voters
+//!   give no word for what such a sealer made.
 //! - Effects are to be carried out in their order; what is kept must be on disk before what follows it goes out.
 
 mod adopt;

@@ -614,6 +614,70 @@ fn blocks_of_strangers_do_not_push_out_the_sealer_s_that_wait() {
     assert_eq!(members[1].height(), 2);
 }
 
+/// A sealer closes a set and begins the next twice. Whoever saw both first blocks before it took one stayed in the set that was over, where it could vote with nobody (seed 100,338 of the
+/// simulated world).
+#[test]
+fn a_set_that_its_sealer_began_twice_has_begun_for_everybody() {
+    let mut members: Vec<Member> = Member::founders().into_iter().chain([Member::new(7)]).collect();
+    let tip = members[4].group.chain().tip_id();
+    members[4].write(VoterAsk { block: tip });
+    share(&mut members);
+    let effects = members[0].tick(0);
+    carry(&mut members, effects);
+    members[0].write(SetClose { set: SetNumber(0) });
+    share(&mut members);
+    let effects = members[0].tick(1_000);
+    let closing = members[0].leader.block(&members[0].group.chain().tip_id()).unwrap().clone();
+    // The last one hears none of it, but of all that this sealer did twice.
+    carry(&mut members[..4], effects);
+    members[0].note();
+    share(&mut members);
+    let first = told(&members[0].tick(2_000)).into_iter().find_map(|message| match message {
+        Message::Blocks(blocks) => blocks.first().cloned(),
+        _ => None,
+    });
+    let first = first.unwrap();
+    assert_eq!((first.block().set, first.block().parent), (SetNumber(1), closing.id()));
+    let twin = |of: &SignedBlock| {
+        let block = Block { time_ms: of.block().time_ms + 1, ..of.block().clone() };
+        SignedBlock::sign(block, &keypair(0), of.warrant().clone()).unwrap()
+    };
+    let second = twin(&first);
+    let doubled = DoubleSeal::new(&first, &second).unwrap();
+    members[1].hear(blocks(&[&first]));
+    members[2].hear(blocks(&[&second]));
+    let mut late = members[3].hear(Message::Double(doubled.clone()));
+    late.extend(members[3].hear(blocks(&[&first])));
+    members[4].hear(Message::Double(DoubleSeal::new(&closing, &twin(&closing)).unwrap()));
+    late.extend(members[4].hear(Message::Double(doubled)));
+    assert_eq!(members[4].height(), 1);
+    late.extend(members[4].hear(blocks(&[&closing, &second])));
+    let tips = [1, 2, 3, 4].map(|at| members[at].group.chain().tip_id());
+    assert_eq!(tips, [first.id(), second.id(), first.id(), second.id()]);
+    // Whoever knows that there are two follows and gives no word.
+    let is_word = |message: &Message| matches!(message, Message::Hold(hold) if hold.rank.set == SetNumber(1));
+    assert!(!told(&late).iter().any(is_word));
+    // Further than that nobody follows.
+    members[0].note();
+    share(&mut members);
+    let more = members[0].forge(0, |block| block, Warrant::default());
+    for member in &mut members[1..] {
+        member.hear(blocks(&[&first, &second, &more]));
+    }
+    assert_eq!([1, 2, 3, 4].map(|at| members[at].height()), [3; 4]);
+    // So all vote in the same set, and one of the two remains.
+    for member in &mut members[1..] {
+        member.vote(1);
+    }
+    share(&mut members);
+    let effects = members[1].tick(9_000);
+    carry(&mut members[1..], effects);
+    let tips = [1, 2, 3, 4].map(|at| members[at].group.chain().tip_id());
+    let tip = &members[1].group.chain().tip().unwrap().block;
+    assert_eq!((tip.set, tip.epoch, tip.height), (SetNumber(1), Epoch(1), Height(4)));
+    assert_eq!(tips, [tips[0]; 4]);
+}
+
 #[test]
 fn a_new_sealer_cannot_start_below_what_its_votes_name() {
     let mut members = Member::founders();

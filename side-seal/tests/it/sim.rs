@@ -119,3 +119,9 @@ fn the_same_seed_gives_the_same_trace() {
 fn a_straggler_asks_for_what_votes_name_seed_124() {
     play(plan(124, Evil::Equivocates));
 }
+
+/// Two nodes took a first block of a set before they heard of its twin, two took neither: they voted in different sets for ever.
+#[test]
+fn nodes_that_took_neither_of_two_first_blocks_vote_with_those_that_took_one_seed_100338() {
+    play(plan(100_338, Evil::Equivocates));
+}
