@@ -320,6 +320,24 @@ mod tests {
         assert_eq!(command.outgoing().unwrap(), []);
     }
 
+    /// A node that starts and a command make the same new file. Of two that have read and want to write SQLite turns one away at once.
+    #[test]
+    fn whoever_meets_another_process_at_a_new_file_waits_for_it() {
+        const PROCESSES: usize = 8;
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let all_ready = std::sync::Barrier::new(PROCESSES);
+            let open = || {
+                all_ready.wait();
+                SwapStore::open(folder.path()).map(drop)
+            };
+            std::thread::scope(|scope| {
+                let openings: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(open)).collect();
+                openings.into_iter().for_each(|opening| opening.join().unwrap().unwrap());
+            });
+        }
+    }
+
     #[test]
     fn preimages_are_for_the_owners_eyes_only() {
         let folder = tempfile::tempdir().unwrap();
