@@ -68,7 +68,7 @@ const TRANSPORTS: [&str; 2] = ["direct", "relay"];
 /// One number of a group: its name, what it means, and where it stands in a status.
 type Row = (&'static str, &'static str, fn(&Status) -> Option<u64>);
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     ("changes", "Changes in the graph", |status| Some(status.changes)),
     ("entries", "Transactions in the history", |status| Some(status.entries)),
     ("pending", "Changes that no block covers yet", |status| Some(status.pending)),
@@ -79,6 +79,9 @@ const ROWS: [Row; 16] = [
     ("epoch", "Number of the epoch", |status| Some(status.epoch)),
     ("members", "Authors of changes", |status| Some(status.members)),
     ("voters", "Voters in force", |status| Some(status.voters.len() as u64)),
+    ("sealer_votes", "Most voters for one sealer of an epoch to come", |status| {
+        Some(status.sealer_votes.iter().map(|votes| votes.by.len() as u64).max().unwrap_or(0))
+    }),
     ("heads", "Changes that no other one names", |status| Some(status.heads.len() as u64)),
     ("equivocators", "Members whose chain is proven to be forked", |status| Some(status.equivocators.len() as u64)),
     ("offences", "Proofs against sealers", |status| Some(status.offences.len() as u64)),
@@ -209,6 +212,11 @@ mod tests {
             json[name] = value.into();
         }
         json["heads"] = json!(["a", "b"]);
+        let votes = |by: usize| {
+            let who = json!({ "key": "k", "name": null });
+            json!({ "key": "k", "name": null, "epoch": 20, "by": vec![who; by], "own": false, "needed": 3 })
+        };
+        json["sealer_votes"] = json!([votes(1), votes(4), votes(2)]);
         json["read_only"] = "it is a copy".into();
         json["peers"] = json!([
             link("relay", true, true, 2, 3),
@@ -227,6 +235,7 @@ mod tests {
             ("set", 17),
             ("epoch", 18),
             ("members", 19),
+            ("sealer_votes", 4),
             ("heads", 2),
             ("incomplete", 0),
             ("read_only", 1),

@@ -89,6 +89,21 @@ fn pages_are_drawn_as_committed() {
 }
 
 #[test]
+fn votes_for_a_sealer_are_counted_beside_what_it_takes() {
+    let votes = |name: &str, epoch: u64, by: usize| {
+        let who = serde_json::json!({ "key": "aa", "name": name });
+        let json = serde_json::json!({ "key": "aa", "name": name, "epoch": epoch, "by": vec![who; by], "own": false, "needed": 3 });
+        serde_json::from_value::<crate::daemon::view::SealerVotes>(json).unwrap()
+    };
+    let mut glance = group();
+    glance.status.sealer_votes =
+        vec![votes("node2", 4, 2), votes("mallory", 3, 1), votes("node1", 2, 1), votes("late", 1, 1)];
+    let shown = picture(&with(glance), 46, 24);
+    assert!(shown.contains("\nvotes      node2 in epoch 4: 2 of 3\n"), "{shown}");
+    assert_eq!(shown.matches("\nvotes ").count(), 3, "{shown}");
+}
+
+#[test]
 fn keys_turn_pages_and_quit() {
     let mut state = with(group());
     press(&mut state, &[Key::Tab]);

@@ -18,6 +18,8 @@ use crate::tui::state::State;
 const PLOT: (u16, u16) = (24, 6);
 /// Columns of the words beside the plots.
 const WORDS: u16 = 46;
+/// Most sealers to be whose votes have a line, those of the highest epochs: more than that are people who do not agree, and the rest would push out what else there is to say.
+const MAX_VOTES: usize = 3;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, glance: &Glance, theme: Theme) {
     let beside = area.width >= WORDS + PLOT.0;
@@ -119,6 +121,10 @@ fn facts(glance: &Glance, theme: Theme) -> Vec<Line<'static>> {
         format!("{}, {} hold a block for it to stay", status.voters.len(), status.quorum),
         theme,
     ));
+    for votes in status.sealer_votes.iter().take(MAX_VOTES) {
+        let (who, have) = (output::who(&votes.who), votes.by.len());
+        lines.push(fact("votes", format!("{who} in epoch {}: {have} of {}", votes.epoch, votes.needed), theme));
+    }
     let up = glance.peers.links.iter().filter(|link| link.connected).count();
     lines.push(fact("links", format!("{up} of {} stand", glance.peers.links.len()), theme));
     lines.push(fact("members", status.members.to_string(), theme));
