@@ -1,5 +1,6 @@
 //! How attempts to reach addresses ended, and when an address is tried again: after a rest that doubles with each failure in a row, up to a bound, with some
-//! chance in it, so that the members of a group do not all come at once to one who has been away. Sans-IO.
+//! chance in it, so that the members of a group do not all come at once to one who has been away. Where somebody answered chance alone decides: two who dial each other at once turn each
+//! other away, and would do so again. Sans-IO.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Rest after the first failure in a row, at the longest: somebody who just starts is there in a moment.
 const FIRST_REST: Duration = Duration::from_millis(250);
+/// Longest rest after an answer. Whoever takes the connection is not dialled again while it stands, so it is waited out where both dialled, or where the other side takes nobody.
+const ANSWERED_REST: Duration = Duration::from_millis(500);
 /// Longest rest. A peer that comes back dials too, so this is waited out only where it cannot reach us.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Most addresses of which it is known how the last attempt ended: more than are ever tried.
@@ -39,7 +42,7 @@ impl Dials {
         self.0.get(address).is_none_or(|dial| now >= dial.rests_until)
     }
 
-    /// Notes how an attempt ended. `chance`, any number, decides about the second half of the rest.
+    /// Notes how an attempt ended. `chance`, any number, decides about the second half of the rest, or about all of it where somebody answered.
     pub(super) fn note(&mut self, address: SocketAddr, outcome: Dialled, now: Instant, chance: u32) {
         if self.0.len() >= MAX_DIALS && !self.0.contains_key(&address) {
             self.0.clear();
@@ -48,12 +51,13 @@ impl Dials {
             Dialled::Answered => 0,
             Dialled::Failed(_) => self.0.get(&address).map_or(0, |dial| dial.failures).saturating_add(1),
         };
+        let chance = f64::from(chance) / f64::from(u32::MAX);
         let rest = match failures.checked_sub(1) {
-            None => Duration::ZERO,
+            None => ANSWERED_REST.mul_f64(chance),
             Some(doublings) => {
                 // 2¹⁶ times the first rest is more than the longest.
                 let whole = FIRST_REST.saturating_mul(1 << doublings.min(16)).min(LONGEST_REST);
-                whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
+                whole / 2 + (whole / 2).mul_f64(chance)
             }
         };
         self.0.insert(address, Dial { outcome, failures, rests_until: now + rest });
@@ -110,6 +114,9 @@ mod tests {
         assert_eq!(dials.outcome(&at(1)), Some(failed()));
         dials.note(at(1), Dialled::Answered, now, 0);
         assert!(dials.is_due(&at(1), now));
+        dials.note(at(1), Dialled::Answered, now, u32::MAX / 2);
+        assert!(!dials.is_due(&at(1), now + ANSWERED_REST.mul_f64(0.49)));
+        assert!(dials.is_due(&at(1), now + ANSWERED_REST.mul_f64(0.51)));
         // The next failure is the first again.
         dials.note(at(1), failed(), now, u32::MAX);
         assert!(dials.is_due(&at(1), now + FIRST_REST));

@@ -61,8 +61,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often one of the peers that are away is dialled.
 const DIAL_EVERY: Duration = Duration::from_millis(100);
-/// Pause between two attempts to connect to one peer. Commonware takes no connection of a peer that it has tried to reach itself within that time.
-const DIAL_PAUSE: Duration = Duration::from_millis(250);
+/// Commonware's pause between two attempts to connect to one peer. It takes no connection of a peer that it has tried to reach itself within that time, also where the address rests and nothing
+/// was tried: with a pause, whoever comes back is turned away most of the time. `dials` has pauses that keep nobody out; how often a peer may come is bounded by the handshakes below.
+const DIAL_PAUSE: Duration = Duration::ZERO;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Most handshakes at once, from all addresses.
