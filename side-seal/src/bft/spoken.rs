@@ -158,7 +158,8 @@ impl<S: LimitedSender> CheckedSender for Checked<'_, S> {
 #[error("simplex' journal cannot be read: {0}")]
 pub struct JournalError(String);
 
-/// Whether the journal of an epoch has every vote that was sent in it above `floor`, the view of the certificate that simplex is to begin with (it votes in no view below).
+/// Whether the journal of an epoch has every vote that was sent in it above `floor`, the view of the certificate that simplex is to begin with (it votes in no view below), and
+/// above what is finalized in the journal itself: simplex goes on from there, and has taken out what lies below, perhaps before the group had the certificate on disk.
 /// To be asked before simplex is started; the journal is closed afterwards.
 pub async fn has_all<E: Storage + Metrics>(
     context: E,
@@ -180,13 +181,17 @@ pub async fn has_all<E: Storage + Metrics>(
     let journal = Journal::<E, Artifact<Scheme, Digest>>::init(context, config).await.map_err(failed)?;
     let replay = journal.replay(0, 0, NZUsize!(super::simplex::JOURNAL_BUFFER), ReadOptions::default());
     let mut replay = replay.await.map_err(failed)?;
-    let mut held = Spoken::default();
+    let (mut held, mut floor) = (Spoken::default(), floor);
     while let Some(artifact) = replay.next().await {
         let (_, _, _, artifact) = artifact.map_err(failed)?;
         let (signer, kind) = match &artifact {
             Artifact::Notarize(vote) => (vote.attestation.signer, NOTARIZE),
             Artifact::Nullify(vote) => (vote.attestation.signer, NULLIFY),
             Artifact::Finalize(vote) => (vote.attestation.signer, FINALIZE),
+            Artifact::Finalization(certificate) => {
+                floor = floor.max(certificate.view().get());
+                continue;
+            }
             _ => continue,
         };
         if Some(signer) == me {

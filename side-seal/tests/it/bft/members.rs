@@ -192,6 +192,16 @@ pub(super) fn judged(effects: &[Effect]) -> Vec<bool> {
 
 /// A certificate by these sealers of a seat, be they enough or not.
 pub(super) fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: BlockId) -> Certificate {
+    Certificate::new(finalization(seat, signers, view, block))
+}
+
+/// The same as simplex has it.
+pub(super) fn finalization(
+    seat: &Seat,
+    signers: &[Keypair],
+    view: u64,
+    block: BlockId,
+) -> Finalization<Scheme, Digest> {
     let round = Round::new(SimplexEpoch::new(seat.epoch.0), View::new(view));
     let proposal = Proposal::new(round, View::new(view - 1), Digest(block.0));
     let schemes = signers.iter().filter_map(|keypair| seat.signer(keypair));
@@ -201,7 +211,7 @@ pub(super) fn certificate(seat: &Seat, signers: &[Keypair], view: u64, block: Bl
     votes.sort_by_key(|vote| vote.signer);
     let signers = Signers::new(seat.sealers.len() as u32, votes.iter().map(|vote| vote.signer)).unwrap();
     let signatures = votes.into_iter().map(|vote| vote.signature).collect();
-    Certificate::new(Finalization { proposal, certificate: SimplexCertificate { signers, signatures } })
+    Finalization { proposal, certificate: SimplexCertificate { signers, signatures } }
 }
 
 /// Something new is final: the first member proposes it, the others vote, and all hear of it. Gives its id.

@@ -6,4 +6,5 @@ mod members;
 mod node;
 pub(crate) mod rules;
 mod sim;
+mod votes;
 mod world;

@@ -71,6 +71,13 @@ fn a_sealer_whose_journal_was_cut_or_damaged_votes_nowhere_twice_and_comes_back(
     assert!(seeds < 4 || (cut > 0 && noticed > 0), "the trouble was real: {cut} cut, {noticed} noticed");
 }
 
+/// A sealer's machine stopped when simplex had taken out of its journal what lay below a final block, and the group had not that one's certificate yet: it seemed to have lost votes.
+#[test]
+fn whoever_stops_between_a_final_block_and_its_certificate_comes_back_seeds_100365_and_100911() {
+    play(plan(100_365, Evil::Silent));
+    play(Plan { cuts: true, askers: 0, ..plan(100_911, Evil::Nobody) });
+}
+
 #[test]
 fn two_from_two_make_no_block_and_go_on_when_they_meet_again() {
     let calm = Plan { trouble_ms: 0, writing_ms: 20_000, ..plan(1, Evil::Nobody) };
