@@ -1,12 +1,13 @@
 //! One rule, one attacker, one test.
 
+use bft_json_crdt::identity::AuthorId;
 use side_ledger::block::{Block, BlockId, Epoch, Height, Rank, SetNumber};
 use side_ledger::genesis::Rules;
 use side_ledger::transaction::{KeyApprove, KeyRotate, SealersVote, SetClose, VoterAsk};
 use side_seal::effect::{Refusal, VoteError};
 use side_seal::leader::{MAX_ORPHANS, MAX_PROOFS, MAX_PROOFS_OF_ONE};
 use side_seal::warrant::WarrantFault;
-use side_seal::{DoubleSeal, Event, Hold, Leader, Message, Record, SignedBlock, Warrant};
+use side_seal::{DoubleSeal, Engine, Event, Hold, Leader, Message, Record, SignedBlock, Warrant};
 
 use crate::members::{Member, carry, key, keypair, share, shown, told};
 
@@ -759,6 +760,16 @@ fn a_sealer_whom_enough_electors_replace_stops_and_so_does_one_that_voted_for_an
 
 /// Sealing on, an old key would leave a voter whose node does not have its key yet: of few voters that one's word is needed, and whoever seals is not replaced by itself (seeds 100,010 and
 /// 100,176 of the simulated world).
+/// Under which key a member's node is to go on.
+fn successor(member: &mut Member) -> Option<AuthorId> {
+    let engine = Engine::Leader(Box::new(std::mem::replace(&mut member.leader, Leader::new(None))));
+    let successor = engine.successor(&member.group, &key(member.number));
+    if let Engine::Leader(leader) = engine {
+        member.leader = *leader;
+    }
+    successor
+}
+
 #[test]
 fn a_key_in_whose_place_another_one_votes_is_not_voted_for_and_begins_no_epoch() {
     let mut members = [0, 1, 2, 3].map(|number| Member::under(Rules::LATEST, number));
@@ -785,7 +796,14 @@ fn a_key_in_whose_place_another_one_votes_is_not_voted_for_and_begins_no_epoch()
     assert_eq!((chain.governance().pending.get(&new), chain.is_retired(&key(3))), (Some(&true), false));
     assert!(members[1].leader.vote(&members[1].group, key(3)).is_ok());
     members[0].write(SetClose { set: SetNumber(1) });
-    seal(&mut members, 0);
+    // The node of both goes on under the new one once that is held, not before: a block may still return.
+    share(&mut members);
+    let effects = members[0].tick(5_000);
+    let block = told(&effects).into_iter().find(|message| matches!(message, Message::Blocks(_))).unwrap();
+    members[3].hear(block);
+    assert_eq!((members[3].group.chain().replaced(&key(3)), successor(&mut members[3])), (Some(new), None));
+    carry(&mut members, effects);
+    assert_eq!(successor(&mut members[3]), Some(new));
     assert!(members.iter().all(|member| member.group.chain().governance().voters.contains(&new)));
     for voter in [1, 2] {
         let member = &mut members[voter];
