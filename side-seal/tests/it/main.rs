@@ -2,6 +2,7 @@
 
 mod beside;
 mod bft;
+mod bounds;
 mod bundle;
 mod bytes;
 mod fuzz_replay;
@@ -10,4 +11,5 @@ mod newcomer;
 mod past;
 mod rules;
 mod sim;
+mod switching;
 mod world;

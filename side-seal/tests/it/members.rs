@@ -9,7 +9,7 @@ use side_ledger::group::Group;
 use side_ledger::ledger::Position;
 use side_ledger::names::Name;
 use side_ledger::transaction::Transaction;
-
+use side_seal::effect::Refusal;
 use side_seal::{Effect, Event, Leader, Message, Record, SignedBlock, Warrant};
 
 /// The founders' key pairs, the first sealer's first.
@@ -122,6 +122,24 @@ impl Member {
 pub(crate) fn share(members: &mut [Member]) {
     let all: Vec<Incoming> = members.iter().flat_map(Member::log).collect();
     members.iter_mut().for_each(|member| drop(member.learn(all.clone())));
+}
+
+/// Some blocks as one message.
+pub(crate) fn blocks(signed: &[&SignedBlock]) -> Message {
+    Message::Blocks(signed.iter().map(|signed| (*signed).clone()).collect())
+}
+
+/// Why a member does not take a block.
+pub(crate) fn refused(member: &mut Member, signed: SignedBlock) -> Option<Refusal> {
+    let (before, tip) = (member.group.state_root(), member.group.chain().tip_id());
+    let (effects, fault) = member.leader.hear(&mut member.group, Message::Blocks(vec![signed]));
+    assert_eq!((member.group.state_root(), member.group.chain().tip_id()), (before, tip));
+    fault.or_else(|| {
+        shown(&effects).into_iter().find_map(|event| match event {
+            Event::Refused(_, refusal) => Some(refusal),
+            _ => None,
+        })
+    })
 }
 
 /// The messages among effects.
